@@ -163,6 +163,7 @@ type Change struct {
 }
 
 // Update changes one row if all conditions hold. It makes the row if it does not exist: ask for Exists where that is wrong (D2).
+// An update without changes only checks its conditions.
 type Update struct {
 	Key    Key
 	When   []Cond
@@ -289,6 +290,9 @@ type Store interface {
 func ApplyChanges(r Row, u *Update) Row {
 	if u.Delete {
 		return nil
+	}
+	if len(u.Do) == 0 {
+		return r
 	}
 	out := make(Row, len(r), len(r)+len(u.Do))
 	copy(out, r)
