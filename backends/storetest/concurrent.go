@@ -222,12 +222,12 @@ func staleRead(e *env, k backends.Key, i int) string {
 	r := backends.Range{Kind: k.Kind, Part: k.Part, Limit: 1, Descending: true}
 	page, err := e.store.Query(e.ctx(), r)
 	if err != nil || len(page) != 1 || page[0].Key != k {
-		return fmt.Sprintf("Query(%+v) after the write of %s:%s, %v", r, k, showEntries(page), err)
+		return fmt.Sprintf("%s after the write of %s:%s, %v", showRange(r, false), k, showEntries(page), err)
 	}
 	r = backends.Range{Kind: k.Kind, Part: k.Part, Limit: i + 1}
 	page, err = e.store.Scan(e.ctx(), r)
 	if err != nil || len(page) != i+1 || page[i].Key != k {
-		return fmt.Sprintf("Scan(%+v) after the write of %s:%s, %v", r, k, showEntries(page), err)
+		return fmt.Sprintf("%s after the write of %s:%s, %v", showRange(r, true), k, showEntries(page), err)
 	}
 	return ""
 }

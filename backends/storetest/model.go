@@ -109,7 +109,7 @@ func comparePage(rt *rapid.T, e *env, m model, r backends.Range, scan bool) {
 	}
 	got, err := read(e.ctx(), r)
 	if want := m.page(r, scan); err != nil || !sameEntries(got, want) {
-		rt.Fatalf("%+v:%s\n%v\nwant:%s", r, showEntries(got), err, showEntries(want))
+		rt.Fatalf("%s:%s\n%v\nwant:%s", showRange(r, scan), showEntries(got), err, showEntries(want))
 	}
 }
 

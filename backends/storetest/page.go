@@ -88,10 +88,10 @@ func (e *env) pages(r backends.Range, scan bool, limit int) []backends.Entry {
 	for {
 		page, err := read(e.ctx(), r)
 		if err != nil {
-			e.Fatalf("%+v: %v", r, err)
+			e.Fatalf("%s: %v", showRange(r, scan), err)
 		}
 		if len(page) > limit {
-			e.Fatalf("%+v: %d entries, more than the limit", r, len(page))
+			e.Fatalf("%s: %d entries, more than the limit", showRange(r, scan), len(page))
 		}
 		out = append(out, page...)
 		if len(page) < limit {
@@ -109,7 +109,7 @@ func (e *env) wantPages(r backends.Range, scan bool, want []backends.Entry) {
 			continue
 		}
 		if got := e.pages(r, scan, limit); !sameEntries(got, want) {
-			e.Fatalf("%+v in pages of %d:%s\nwant:%s", r, limit, showEntries(got), showEntries(want))
+			e.Fatalf("%s in pages of %d:%s\nwant:%s", showRange(r, scan), limit, showEntries(got), showEntries(want))
 		}
 	}
 }
@@ -191,7 +191,7 @@ func testPageAfterDeleted(t *testing.T, e *env) {
 	} {
 		c.r.Kind, c.r.Part, c.r.After = after.Kind, after.Part, after
 		if got := e.pages(c.r, c.scan, 5); !sameEntries(got, []backends.Entry{c.want}) {
-			t.Errorf("%+v:%s\nwant %s", c.r, showEntries(got), c.want.Key)
+			t.Errorf("%s:%s\nwant %s", showRange(c.r, c.scan), showEntries(got), c.want.Key)
 		}
 	}
 }

@@ -231,3 +231,12 @@ func showEntries(entries []backends.Entry) string {
 	}
 	return b.String()
 }
+
+func showRange(r backends.Range, scan bool) string {
+	verb := "Query"
+	if scan {
+		verb = "Scan"
+	}
+	return fmt.Sprintf("%s(%s %q prefix %q after %s limit %d fields %q descending %t)",
+		verb, r.Kind, r.Part, r.Prefix, r.After, r.Limit, r.Fields, r.Descending)
+}
