@@ -236,7 +236,9 @@ var (
 // NoSuchFunction: nobody has ever announced it.
 type NoSuchFunction struct{ Function Function }
 
-func (e *NoSuchFunction) Error() string { return fmt.Sprintf("intent: no function %s has announced itself", e.Function) }
+func (e *NoSuchFunction) Error() string {
+	return fmt.Sprintf("intent: no function %s has announced itself", e.Function)
+}
 
 // ParkedError is the result of an instance that was given up.
 type ParkedError struct{ Why string }
@@ -264,4 +266,6 @@ type TooLarge struct {
 	Size, Over int
 }
 
-func (e *TooLarge) Error() string { return fmt.Sprintf("intent: %s has %d bytes, the limit is %d", e.What, e.Size, e.Over) }
+func (e *TooLarge) Error() string {
+	return fmt.Sprintf("intent: %s has %d bytes, the limit is %d", e.What, e.Size, e.Over)
+}

@@ -1,0 +1,692 @@
+package intent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/beldi/beldi/backends"
+	"github.com/beldi/beldi/daal"
+)
+
+// Invoker names callees, runs them and waits for them (package callback).
+type Invoker interface {
+	// Callee returns the id of the instance that a step invokes: always the same.
+	Callee(caller daal.InstanceID, step daal.Step, target Function) daal.InstanceID
+	// Launch runs a callee that is registered.
+	Launch(g *Registration)
+	// Result waits for an instance to end. ErrNoSuchInstance if it is not in the store.
+	Result(ctx context.Context, id daal.InstanceID) (Result, error)
+}
+
+// Options of a Runtime. The zero value works, but for Invoker.
+type Options struct {
+	Invoker Invoker
+	// Lease is how long this sidecar may be silent before others take over its instances. Default 10 s.
+	Lease time.Duration
+	// AttemptTimeout is how long a function may compute between two steps. Default 5 min.
+	AttemptTimeout time.Duration
+	// MaxAttempts is how many times a function may crash before its instance is parked. Default 10.
+	MaxAttempts int
+	// RetryMin and RetryMax bound the pause after a crash, which doubles each time. Default 100 ms and 10 s.
+	RetryMin, RetryMax time.Duration
+	// RegisterAfter: an instance that has no effect for so long is registered all the same, so that it shows and survives. Default 100 ms.
+	RegisterAfter time.Duration
+	Daal          daal.Options
+	Tracer        trace.Tracer
+	// Now and Random replace the clock and the random source (simulation).
+	Now    func() time.Time
+	Random func() uint64
+}
+
+func (o *Options) defaults() error {
+	if o.Invoker == nil {
+		return errors.New("intent: Options.Invoker is missing")
+	}
+	for _, d := range []struct {
+		name  string
+		value *time.Duration
+		def   time.Duration
+	}{
+		{"Lease", &o.Lease, 10 * time.Second}, {"AttemptTimeout", &o.AttemptTimeout, 5 * time.Minute},
+		{"RetryMin", &o.RetryMin, 100 * time.Millisecond}, {"RetryMax", &o.RetryMax, 10 * time.Second},
+		{"RegisterAfter", &o.RegisterAfter, 100 * time.Millisecond},
+	} {
+		if *d.value < 0 {
+			return fmt.Errorf("intent: Options.%s is %s, must not be negative", d.name, *d.value)
+		}
+		if *d.value == 0 {
+			*d.value = d.def
+		}
+	}
+	if o.MaxAttempts < 0 {
+		return fmt.Errorf("intent: Options.MaxAttempts is %d, must not be negative", o.MaxAttempts)
+	}
+	if o.MaxAttempts == 0 {
+		o.MaxAttempts = 10
+	}
+	if o.Tracer == nil {
+		o.Tracer = otel.Tracer("beldi")
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Random == nil {
+		o.Random = new(entropy).next
+	}
+	return nil
+}
+
+// Runtime runs instances over a store.
+type Runtime struct {
+	store backends.Store
+	cells *daal.Cells
+	o     Options
+	clock hlc
+	// incarnation names this run of this sidecar: it owns instances, its liveness row is their lease.
+	incarnation string
+
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	tasks  tasks
+
+	mu        sync.Mutex
+	instances map[daal.InstanceID]*instance
+	functions map[Function]*functionQueue
+	draining  bool
+}
+
+// New makes a Runtime. It does no I/O: Run starts the background work.
+func New(store backends.Store, o Options) (*Runtime, error) {
+	if err := o.defaults(); err != nil {
+		return nil, err
+	}
+	r := &Runtime{
+		store: store, cells: daal.New(store, o.Daal), o: o, clock: hlc{now: o.Now},
+		instances: map[daal.InstanceID]*instance{}, functions: map[Function]*functionQueue{},
+	}
+	r.incarnation = newUUID(o.Random(), o.Random())
+	r.ctx, r.cancel = context.WithCancelCause(context.Background())
+	return r, nil
+}
+
+// Cells gives operators' tools the cells.
+func (r *Runtime) Cells() *daal.Cells { return r.cells }
+
+func (r *Runtime) random() uint64 { return r.o.Random() }
+
+// tasks counts goroutines, so that Close can wait for them.
+type tasks struct {
+	mu     sync.Mutex
+	n      int
+	closed bool
+	idle   chan struct{} // closed when closed and n is 0
+}
+
+// spawn runs f in a goroutine that Close waits for; not at all once the runtime is closed.
+func (r *Runtime) spawn(f func()) {
+	t := &r.tasks
+	t.mu.Lock()
+	if t.closed {
+		t.mu.Unlock()
+		return
+	}
+	t.n++
+	t.mu.Unlock()
+	go func() {
+		defer t.done()
+		f()
+	}()
+}
+
+func (t *tasks) done() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.n--
+	if t.closed && t.n == 0 {
+		close(t.idle)
+	}
+}
+
+// Close stops all attempts and waits until nothing of the runtime runs. What was under way is taken up by the next sidecar.
+func (r *Runtime) Close() error {
+	r.cancel(ErrClosing)
+	t := &r.tasks
+	t.mu.Lock()
+	already := t.closed
+	if !already {
+		t.closed, t.idle = true, make(chan struct{})
+		if t.n == 0 {
+			close(t.idle)
+		}
+	}
+	idle := t.idle
+	t.mu.Unlock()
+	<-idle
+	return nil
+}
+
+// instance is an instance that this sidecar has to do with: it runs here, waits here, or is watched.
+type instance struct {
+	Registration
+	rt   *Runtime
+	done chan struct{}
+
+	// Written before done is closed, read after.
+	result Result
+	err    error
+
+	mu       sync.Mutex
+	digest   []byte // of the input, where the input itself has not been loaded
+	request  bool   // a request from outside, whole: it can be registered again
+	diverged error  // why it is parked, if not for crashes
+	attempts int
+	crashes  int
+	fresh    bool // not in the store, as far as known: its next attempt begins unregistered
+	eager    bool
+	current  *Attempt
+	note     string
+	stuck    chan struct{} // closed while the store does not answer
+	isStuck  bool
+}
+
+func (r *Runtime) newInstance(g Registration) *instance {
+	return &instance{Registration: g, rt: r, done: make(chan struct{}), stuck: make(chan struct{})}
+}
+
+func (i *instance) say(note string) {
+	i.mu.Lock()
+	i.note = note
+	i.mu.Unlock()
+}
+
+func (i *instance) block(err error, stuck bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.note = fmt.Sprintf("the store does not answer: %v", err)
+	if stuck && !i.isStuck {
+		i.isStuck = true
+		close(i.stuck)
+	}
+}
+
+func (i *instance) unblock() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.isStuck {
+		i.isStuck, i.stuck = false, make(chan struct{})
+	}
+}
+
+func (i *instance) callerGen() daal.Generation {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.CallerGen
+}
+
+func (i *instance) blocked(ctx context.Context, wait *backoff, err error) error {
+	i.block(err, wait.tries >= stuckAfter)
+	return wait.sleep(ctx)
+}
+
+func (i *instance) unblocked() { i.unblock() }
+
+// wait waits for the instance's end.
+func (i *instance) wait(ctx context.Context) (Result, error) {
+	i.mu.Lock()
+	stuck := i.stuck
+	i.mu.Unlock()
+	select {
+	case <-i.done:
+		return i.result, i.err
+	case <-stuck:
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		return Result{}, fmt.Errorf("%w: %s", ErrStore, i.note)
+	case <-i.rt.ctx.Done():
+		return Result{}, ErrClosing
+	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return Result{}, ErrInvokeWait
+		}
+		return Result{}, ctx.Err()
+	}
+}
+
+// Invoke runs an instance, or joins the one of that id, and waits for its result.
+func (r *Runtime) Invoke(ctx context.Context, req Request) (Result, error) {
+	i, err := r.submit(ctx, &req, false)
+	if err != nil {
+		return Result{}, err
+	}
+	return i.wait(ctx)
+}
+
+// Start makes an instance durable, and returns while it runs.
+func (r *Runtime) Start(ctx context.Context, req Request) error {
+	_, err := r.submit(ctx, &req, true)
+	return err
+}
+
+// Await waits for the result of an instance.
+func (r *Runtime) Await(ctx context.Context, id daal.InstanceID) (Result, error) {
+	r.mu.Lock()
+	i := r.instances[id]
+	r.mu.Unlock()
+	if i == nil {
+		row, err := loadRow(ctx, r.store, id)
+		if err != nil {
+			return Result{}, fmt.Errorf("%w: %w", ErrStore, err)
+		}
+		if row == nil {
+			return Result{}, ErrNoSuchInstance
+		}
+		i = r.join(row)
+	}
+	return i.wait(ctx)
+}
+
+// submit finds or makes the instance of a request. With durable set it is in the store on return.
+func (r *Runtime) submit(ctx context.Context, req *Request, durable bool) (*instance, error) {
+	r.mu.Lock()
+	draining := r.draining
+	i := r.instances[req.ID]
+	r.mu.Unlock()
+	if draining {
+		return nil, ErrClosing
+	}
+	if i == nil && !req.Fresh {
+		row, err := loadRow(ctx, r.store, req.ID)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrStore, err)
+		}
+		if row != nil {
+			if !bytes.Equal(row.digest, digestValue(req.Input)) {
+				return nil, ErrKeyReused
+			}
+			return r.join(row), nil
+		}
+	}
+	if i == nil {
+		if ok, err := r.known(ctx, req.Function); err != nil {
+			return nil, err
+		} else if !ok {
+			return nil, &NoSuchFunction{req.Function}
+		}
+		fresh := r.newInstance(Registration{ID: req.ID, Function: req.Function, Input: req.Input, Created: r.o.Now(), Trace: req.Trace, CallerGen: r.clock.next(0)})
+		fresh.fresh, fresh.eager, fresh.request = true, durable, true
+		var made bool
+		if i, made = r.enter(fresh); made {
+			if durable {
+				if err := r.insert(ctx, i); err != nil {
+					return nil, err
+				}
+				return i, nil
+			}
+			r.schedule(i)
+			return i, nil
+		}
+	}
+	if !i.asks(req) {
+		return nil, ErrKeyReused
+	}
+	if durable {
+		return i, r.settle(ctx, i)
+	}
+	return i, nil
+}
+
+// asks returns whether the instance is what the request asks for.
+func (i *instance) asks(req *Request) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.digest != nil {
+		return i.Function == req.Function && bytes.Equal(i.digest, digestValue(req.Input))
+	}
+	return i.Function == req.Function && i.Input.Type == req.Input.Type && bytes.Equal(i.Input.Data, req.Input.Data)
+}
+
+// enter puts an instance into the table, or returns the one that is there.
+func (r *Runtime) enter(i *instance) (in *instance, made bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if old := r.instances[i.ID]; old != nil {
+		return old, false
+	}
+	r.instances[i.ID] = i
+	return i, true
+}
+
+// insert registers an instance before it runs (Start): its row, with an attempt record that its first attempt takes up.
+func (r *Runtime) insert(ctx context.Context, i *instance) error {
+	rec := r.firstRecord(&i.Registration)
+	fused := r.cells.Layout() == daal.LayoutBare
+	updates, at := appendUpdates(i.ID, tip{}, rec, &i.Registration, r.incarnation, fused)
+	var err error
+	if fused {
+		err = r.appendOnce(ctx, i, append(updates, openUpdate(i.ID, true)), rec.Nonce)
+	} else if err = r.applyBlind(ctx, i, openUpdate(i.ID, true)); err == nil {
+		err = r.appendOnce(ctx, i, updates, rec.Nonce)
+	}
+	switch {
+	case err == nil:
+		i.mu.Lock()
+		i.fresh, i.at = false, at
+		i.mu.Unlock()
+		r.schedule(i)
+		return nil
+	case errors.Is(err, errExists):
+		r.follow(i)
+		return nil
+	}
+	r.end(i, Result{}, fmt.Errorf("%w: %w", ErrStore, err))
+	return fmt.Errorf("%w: %w", ErrStore, err)
+}
+
+// settle waits until an instance that is under way here is in the store: its first append was not asked for by this caller.
+func (r *Runtime) settle(ctx context.Context, i *instance) error {
+	for wait := r.backoff(); ; {
+		i.mu.Lock()
+		i.eager = true
+		a := i.current
+		i.mu.Unlock()
+		row, err := loadRow(ctx, r.store, i.ID)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrStore, err)
+		}
+		if row != nil {
+			return nil
+		}
+		if a != nil {
+			a.tell(func(m *machine) { m.eager = true })
+		}
+		if err := wait.sleep(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// firstRecord makes the record that registers an instance whose first attempt begins with it.
+func (r *Runtime) firstRecord(g *Registration) *record {
+	return &record{Kind: recAttempt, Gen: r.clock.next(0), Nonce: r.random(), Input: &g.Input}
+}
+
+// join returns the instance of a row that is not in the table: it is watched, or taken over if nobody runs it.
+func (r *Runtime) join(row *instanceRow) *instance {
+	n := r.newInstance(row.Registration)
+	n.digest = row.digest
+	i, made := r.enter(n)
+	if made {
+		r.spawn(func() { r.follow(i) })
+	}
+	return i
+}
+
+// end settles an instance: whoever waits is told, and it leaves the table.
+func (r *Runtime) end(i *instance, result Result, err error) {
+	r.mu.Lock()
+	if r.instances[i.ID] == i {
+		delete(r.instances, i.ID)
+	}
+	r.mu.Unlock()
+	i.result, i.err = result, err
+	close(i.done)
+}
+
+// callee makes the registration of an instance that a step invokes.
+func (r *Runtime) callee(a *Attempt, e *effect) *Registration {
+	return &Registration{
+		ID: r.o.Invoker.Callee(a.Instance, e.entry.Step, e.op.Target), Function: e.op.Target, Input: e.op.Value, Created: r.o.Now(),
+		Trace: a.spans.child(a, &e.entry), Caller: a.Instance, CallerStep: e.entry.Step,
+	}
+}
+
+// Adopt runs an instance that is registered: at once if this sidecar has just inserted it, otherwise as whoever owns it is found to live or not.
+func (r *Runtime) Adopt(g *Registration) {
+	i, made := r.enter(r.newInstance(*g))
+	switch {
+	case !made:
+	case g.at != tip{}:
+		r.schedule(i)
+	default:
+		r.spawn(func() { r.follow(i) })
+	}
+}
+
+// start begins an attempt on a worker that has room for it.
+func (r *Runtime) start(i *instance, at *Attachment) {
+	i.mu.Lock()
+	known := i.fresh || i.at != tip{}
+	i.mu.Unlock()
+	if known {
+		r.run(i, at, nil)
+		return
+	}
+	r.spawn(func() {
+		j, err := r.take(i)
+		switch {
+		case err == nil:
+			r.run(i, at, j)
+			return
+		case errors.Is(err, ErrNoSuchInstance) && i.request:
+			// The insert was lost, or withdrawn: the request is still here.
+			i.mu.Lock()
+			i.fresh, i.at = true, tip{}
+			i.mu.Unlock()
+			r.run(i, at, nil)
+			return
+		}
+		r.release(at, nil)
+		r.notRun(i, err)
+	})
+}
+
+// run hands an attempt to its worker. j is the journal that ends with this attempt's own record; nil if the instance is fresh, or just inserted.
+func (r *Runtime) run(i *instance, at *Attachment, j *journal) {
+	fused := r.cells.Layout() == daal.LayoutBare
+	a := &Attempt{Instance: i.ID, Function: i.Function, Input: i.Input, rt: r, inst: i, at: at, active: r.o.Now(), delivering: true}
+	a.ctx, a.cancel = context.WithCancelCause(r.ctx)
+	i.mu.Lock()
+	switch {
+	case j != nil:
+		a.m = resumeMachine(fused, j.records, j.row.tip, j.row.admitted)
+	case i.fresh:
+		g := i.Registration
+		a.m = newMachine(fused, &g, r.clock.next(0))
+		a.m.eager = i.eager
+	default:
+		a.m = resumeMachine(fused, nil, i.at, fused)
+		i.at = tip{}
+	}
+	i.attempts++
+	a.Number, a.crashes = i.attempts, i.crashes
+	i.current, i.note = a, ""
+	fresh := i.fresh
+	i.mu.Unlock()
+	a.spans.start(a)
+
+	r.mu.Lock()
+	lost := at.closed && !r.draining
+	if !lost {
+		at.running[a] = struct{}{}
+	}
+	r.mu.Unlock()
+	if lost {
+		a.delivering = false
+		a.stop(ErrWorkerLost)
+		return
+	}
+	a.ran = true
+	if fresh {
+		a.settled = after(r.o.RegisterAfter, func() { a.tell(func(m *machine) { m.eager = true }) })
+	}
+	at.worker.Run(a)
+	a.mu.Lock()
+	a.delivering = false
+	a.m.plan() // an eager one registers
+	a.pump()
+}
+
+// take makes this sidecar's next attempt of an instance: it loads row and journal and appends an attempt record (R4).
+func (r *Runtime) take(i *instance) (*journal, error) {
+	for wait := r.backoff(); ; {
+		j, err := loadJournal(r.ctx, r.store, i.ID)
+		if err != nil {
+			if err := i.blocked(r.ctx, wait, err); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if j == nil {
+			return nil, ErrNoSuchInstance
+		}
+		if j.row.state != StateRunning {
+			return nil, errExists
+		}
+		i.mu.Lock()
+		for _, rec := range j.records {
+			i.crashes = max(i.crashes, rec.Crashes)
+		}
+		crashes := i.crashes
+		i.Registration = j.row.Registration
+		i.mu.Unlock()
+		rec := &record{Kind: recAttempt, Gen: r.clock.next(j.row.tip.Gen), Nonce: r.random(), Crashes: crashes}
+		if crashes >= r.o.MaxAttempts {
+			rec.Kind, rec.Result = recParked, &Result{Parked: i.obituary()}
+		}
+		updates, next := appendUpdates(i.ID, j.row.tip, rec, nil, r.incarnation, false)
+		switch err := r.appendOnce(r.ctx, i, updates, rec.Nonce); {
+		case errors.Is(err, ErrSuperseded):
+			continue
+		case err != nil:
+			return nil, err
+		case rec.Result != nil:
+			r.store.Apply(r.ctx, []backends.Update{openUpdate(i.ID, false)})
+			return nil, errExists
+		}
+		i.unblock()
+		attempts := 0
+		for _, rec := range j.records {
+			if rec.Kind == recAttempt {
+				attempts++
+			}
+		}
+		i.mu.Lock()
+		i.attempts = max(i.attempts, attempts)
+		i.mu.Unlock()
+		j.row.tip = next
+		return j, nil
+	}
+}
+
+// obituary says why an instance is given up.
+func (i *instance) obituary() string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.diverged != nil {
+		return i.diverged.Error()
+	}
+	return fmt.Sprintf("the function crashed %d times; last: %s", i.crashes, i.note)
+}
+
+// notRun: an attempt did not come about.
+func (r *Runtime) notRun(i *instance, err error) {
+	switch {
+	case errors.Is(err, errExists):
+		r.follow(i) // it has ended
+	case errors.Is(err, ErrNoSuchInstance):
+		r.end(i, Result{}, err)
+	default: // the runtime closes
+		r.end(i, Result{}, ErrClosing)
+	}
+}
+
+// attemptEnded decides what comes after an attempt.
+func (r *Runtime) attemptEnded(a *Attempt, fresh bool, result *Result, err error) {
+	i := a.inst
+	i.mu.Lock()
+	i.current = nil
+	i.fresh = i.fresh && fresh
+	i.mu.Unlock()
+	var crash *crashed
+	var diverged *NonDeterminism
+	switch {
+	case err == nil:
+		r.end(i, *result, nil)
+	case errors.Is(err, errExists), errors.Is(err, ErrSuperseded):
+		i.mu.Lock()
+		i.fresh = false
+		i.mu.Unlock()
+		r.spawn(func() { r.follow(i) })
+	case errors.Is(err, errWithdrawn):
+		r.spawn(func() { r.withdraw(i, a) })
+	case r.ctx.Err() != nil:
+		r.end(i, Result{}, ErrClosing)
+	case errors.As(err, &crash), errors.Is(err, ErrWorkerLost), errors.Is(err, ErrAttemptTimeout):
+		r.again(i, err)
+	case errors.As(err, &diverged):
+		i.mu.Lock()
+		i.crashes, i.diverged = r.o.MaxAttempts, err
+		i.mu.Unlock()
+		r.again(i, err)
+	default:
+		r.again(i, err)
+	}
+	r.release(a.at, a)
+}
+
+// again runs an instance again after a crash: at once if its worker was lost for the first time, else after a pause that doubles.
+func (r *Runtime) again(i *instance, err error) {
+	i.mu.Lock()
+	i.crashes++
+	n := i.crashes
+	i.note = err.Error()
+	i.eager = true
+	i.mu.Unlock()
+	pause := r.o.RetryMin << min(n-1, 20)
+	if n == 1 && errors.Is(err, ErrWorkerLost) {
+		pause = 0
+	}
+	if n >= r.o.MaxAttempts {
+		r.spawn(func() { r.parkNow(i) })
+		return
+	}
+	if pause == 0 {
+		r.schedule(i)
+		return
+	}
+	r.spawn(func() {
+		if sleep(r.ctx, min(pause, r.o.RetryMax)) == nil {
+			r.schedule(i)
+			return
+		}
+		r.end(i, Result{}, ErrClosing)
+	})
+}
+
+// parkNow gives an instance up that has crashed too often. It must be in the store for that.
+func (r *Runtime) parkNow(i *instance) {
+	i.mu.Lock()
+	fresh, crashes := i.fresh, i.crashes
+	i.mu.Unlock()
+	if fresh {
+		rec := r.firstRecord(&i.Registration)
+		rec.Kind, rec.Crashes, rec.Result = recParked, crashes, &Result{Parked: i.obituary()}
+		updates, _ := appendUpdates(i.ID, tip{}, rec, &i.Registration, r.incarnation, true)
+		if err := r.appendOnce(r.ctx, i, updates, rec.Nonce); err == nil {
+			r.end(i, *rec.Result, nil)
+			return
+		}
+		i.mu.Lock()
+		i.fresh = false
+		i.mu.Unlock()
+	}
+	_, err := r.take(i) // parks it: crashes are over the limit
+	r.notRun(i, err)
+}
