@@ -1,0 +1,90 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	beldi "github.com/beldi/beldi/clients/go"
+)
+
+// request is a line of the client mode.
+type request struct {
+	Call     string          `json:"call"`
+	Target   string          `json:"target"`
+	Input    json.RawMessage `json:"input"`
+	Key      string          `json:"key"`
+	Instance beldi.Instance  `json:"instance"`
+}
+
+// client answers each line of in by one on out.
+func client(ctx context.Context, in io.Reader, out io.Writer) error {
+	c, err := beldi.NewClient("")
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, 4<<20)
+	answers := json.NewEncoder(out)
+	for lines.Scan() {
+		var r request
+		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
+			return fmt.Errorf("read request %q: %w", lines.Text(), err)
+		}
+		if err := answers.Encode(answer(ctx, c, r)); err != nil {
+			return err
+		}
+	}
+	return lines.Err()
+}
+
+func answer(ctx context.Context, c *beldi.Client, r request) any {
+	var options []beldi.CallOption
+	if r.Key != "" {
+		options = append(options, beldi.Key(r.Key))
+	}
+	var (
+		result object
+		err    error
+	)
+	switch r.Call {
+	case "invoke":
+		var output json.RawMessage
+		output, err = beldi.Call[json.RawMessage](ctx, c, r.Target, r.Input, options...)
+		result = object{"output": output}
+	case "start":
+		var id beldi.Instance
+		id, err = c.Start(ctx, r.Target, r.Input, options...)
+		result = object{"instance": id}
+	case "await":
+		var output json.RawMessage
+		output, err = beldi.Result[json.RawMessage](ctx, c, r.Instance)
+		result = object{"output": output}
+	default:
+		err = fmt.Errorf("no such call %q", r.Call)
+	}
+	if err != nil {
+		return object{"error": describe(err)}
+	}
+	return result
+}
+
+func describe(err error) object {
+	var failure *beldi.Failure
+	if errors.As(err, &failure) {
+		f, err := caught(failure)
+		if err != nil {
+			return object{"message": err.Error()}
+		}
+		return object{"code": 9, "reason": "FUNCTION_FAILED", "message": failure.Message, "failure": f}
+	}
+	var e *beldi.Error
+	if errors.As(err, &e) {
+		return object{"code": e.Code, "reason": e.Reason, "message": e.Message}
+	}
+	return object{"message": err.Error()}
+}
