@@ -1,0 +1,3 @@
+module beldi-model
+
+go 1.26
