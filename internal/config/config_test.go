@@ -60,7 +60,7 @@ func TestNearerSourceWins(t *testing.T) {
 		text, ok := map[string]string{"BELDI_LEASE": "20s", "BELDI_MAX_ATTEMPTS": "3"}[name]
 		return text, ok
 	}
-	l, err := Load(Source{File: "testdata/full.yaml", Env: env, Flags: map[string]string{"max_attempts": "4"}})
+	l, err := Load(Source{File: "testdata/full.yaml", Env: env, Flags: map[string]string{"max-attempts": "4"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func TestMistakesOutsideTheFile(t *testing.T) {
 	t.Chdir(t.TempDir()) // no beldi.yaml here
 	env := func(name string) (string, bool) { return "fast", name == "BELDI_LEASE" }
 	_, err := Load(Source{Env: env, Flags: map[string]string{
-		"listen.http": "0.0.0.0:7400",
+		"http":   "0.0.0.0:7400",
 		Services:      "hotel flight=nowhere#reserve pay=http://127.0.0.1:5000#charge",
 	}})
 	want := strings.TrimPrefix(`

@@ -26,7 +26,7 @@ const Services = "services"
 type Source struct {
 	File  string                      // "": FileName, if it is there
 	Env   func(string) (string, bool) // nil: no environment
-	Flags map[string]string           // by Setting.Key, and Services
+	Flags map[string]string           // by Setting.Flag, and Services
 }
 
 // Loaded is a configuration that knows where each of its settings came from.
@@ -95,7 +95,7 @@ func Load(src Source) (*Loaded, error) {
 		})
 	}
 	l.flat(func(s Setting) (string, string, bool) {
-		text, ok := src.Flags[s.Key]
+		text, ok := src.Flags[s.Flag]
 		return "--" + s.Flag, text, ok
 	})
 	l.together()
