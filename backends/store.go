@@ -119,12 +119,12 @@ func (r Row) Text(name string) string { return string(r.Get(name).Bytes) }
 type Test uint8
 
 const (
-	Exists    Test = iota + 1 // the row exists
-	Missing                   // the row does not exist
-	Absent                    // the field is absent (also if the row is)
-	Equal                     // the field equals Value (an absent Value: the field is absent)
-	AtMost                    // the field is an integer ≤ Value.Int; an absent field counts as 0
-	LessThan                  // the field is an integer < Value.Int; an absent field counts as 0
+	Exists   Test = iota + 1 // the row exists
+	Missing                  // the row does not exist
+	Absent                   // the field is absent (also if the row is)
+	Equal                    // the field equals Value (an absent Value: the field is absent)
+	AtMost                   // the field is an integer ≤ Value.Int; an absent field counts as 0
+	LessThan                 // the field is an integer < Value.Int; an absent field counts as 0
 )
 
 // Cond is one condition on a row.

@@ -1,0 +1,98 @@
+package sim
+
+import (
+	"flag"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/beldi/beldi/backends"
+	"github.com/beldi/beldi/daal"
+	"github.com/beldi/beldi/intent"
+)
+
+var (
+	firstSeed = flag.Uint64("seed", 0, "first seed of TestSeeds; 0: by the clock")
+	seeds     = flag.Int("seeds", 300, "how many seeds TestSeeds runs for each kind of store")
+	verbose   = flag.Bool("trace", false, "print the trace of each run")
+)
+
+var scopes = []backends.Scope{backends.ScopeStore, backends.ScopePartition, backends.ScopeRow}
+
+// simulate runs one seed and returns what is wrong with it.
+func simulate(t *testing.T, c Config, clients int) (w *World, err error) {
+	synctest.Test(t, func(t *testing.T) {
+		w = newWorld(c)
+		for i := range cellCount {
+			w.cells = append(w.cells, daal.Address{Service: "svc", Table: tables, Key: cellName(i)})
+		}
+		for i := range clients {
+			id := daal.InstanceID(fmt.Sprintf("r%d", i))
+			in := daal.JSON(fmt.Sprint(c.Seed*1000 + uint64(i)))
+			w.request(id, "random", in, i)
+			if w.rng.IntN(3) == 0 {
+				w.request(id, "random", in, i+1) // somebody asks twice
+			}
+		}
+		if err = w.run(); err == nil {
+			err = w.check()
+		}
+	})
+	if *verbose {
+		t.Log("\n" + strings.Join(w.Trace, "\n"))
+	}
+	return w, err
+}
+
+// chaos is a configuration drawn from a seed.
+func chaos(seed uint64, scope backends.Scope) Config {
+	c := Config{Seed: seed, Scope: scope, Sidecars: 1 + int(seed%3), Capacity: 2, Skew: time.Hour}
+	switch seed % 4 {
+	case 0: // calm
+	case 1:
+		c.Lose, c.AppliedLost, c.Late = 30, 30, 30
+	case 2:
+		c.Crash, c.KillFunction, c.Stop = 5, 10, 8
+	case 3:
+		c.Lose, c.AppliedLost, c.Late, c.Crash, c.KillFunction, c.Stop = 20, 20, 20, 4, 6, 6
+	}
+	c.Prune, c.Fence = 15, 5
+	return c
+}
+
+func TestCalm(t *testing.T) {
+	for _, scope := range scopes {
+		t.Run(scope.String(), func(t *testing.T) {
+			for seed := uint64(1); seed <= 20; seed++ {
+				if _, err := simulate(t, Config{Seed: seed, Scope: scope, Sidecars: 1, Capacity: 2}, 3); err != nil {
+					t.Fatalf("seed %d: %v", seed, err)
+				}
+			}
+		})
+	}
+}
+
+// TestSeeds runs new seeds: -seed N -seeds 1 repeats one.
+func TestSeeds(t *testing.T) {
+	first := *firstSeed
+	if first == 0 {
+		first = uint64(time.Now().UnixNano()) >> 10
+	}
+	for _, scope := range scopes {
+		t.Run(scope.String(), func(t *testing.T) {
+			calls := 0
+			for seed := first; seed < first+uint64(*seeds); seed++ {
+				w, err := simulate(t, chaos(seed, scope), 3)
+				if err != nil {
+					t.Fatalf("seed %d (repeat: go test ./test/sim -run 'TestSeeds/%s' -seed %d -seeds 1 -trace -v): %v", seed, scope, seed, err)
+				}
+				calls += w.calls
+			}
+			t.Logf("%d seeds from %d, %d calls", *seeds, first, calls)
+		})
+	}
+}
+
+var _ = intent.OpRead
