@@ -177,7 +177,7 @@ func Await[T any](c *Context, instance Instance) (T, error) {
 // Record runs code that reaches outside – a payment, an e-mail, an HTTP call – and logs what it returned. The code runs at least
 // once, and never again once its result is durable; the token is the same at every run and unique to this step, for services
 // that take an idempotency key. A [*Failure] is logged as well; any other error is not: return it, and the code
-// runs again in the next attempt. The name is part of the step's identity.
+// runs again in the next attempt. The value may have up to 256 KiB. The name is part of the step's identity.
 func Record[T any](c *Context, name string, code func(token string) (T, error)) (T, error) {
 	var none T
 	begin := &beldiv1.Step{Op: &beldiv1.Step_BeginRecord{BeginRecord: &beldiv1.BeginRecordRequest{Name: name}}}
@@ -272,8 +272,11 @@ func (c *Context) endRecord(step string, value any, err error) error {
 	case err != nil:
 		return err
 	default:
-		p, err := c.input("the recorded value", value)
+		p, err := encode(value)
 		if err != nil {
+			return err
+		}
+		if err := checkSize("the recorded value", len(p.Data), c.attempt.session.limits.GetValue()); err != nil {
 			return err
 		}
 		end.Value = p
