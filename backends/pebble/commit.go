@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"sync"
 
 	pebbledb "github.com/cockroachdb/pebble/v2"
 
@@ -21,13 +20,13 @@ type request struct {
 	answer chan backends.Answer // has room for it, as the caller may have left
 }
 
-var requests = sync.Pool{New: func() any { return &request{answer: make(chan backends.Answer, 1)} }}
+func newRequest() any { return &request{answer: make(chan backends.Answer, 1)} }
 
 func (s *Store) Apply(ctx context.Context, batch []backends.Update) backends.Answer {
 	if err := ctx.Err(); err != nil {
 		return unknown(batch, err)
 	}
-	r := requests.Get().(*request)
+	r := s.requests.Get().(*request)
 	r.batch = batch
 	if err := s.enqueue(r); err != nil {
 		return unknown(batch, err)
@@ -35,7 +34,7 @@ func (s *Store) Apply(ctx context.Context, batch []backends.Update) backends.Ans
 	select {
 	case a := <-r.answer:
 		r.batch = nil
-		requests.Put(r)
+		s.requests.Put(r)
 		return a
 	case <-ctx.Done(): // the committer still has r, so it does not go back to the pool
 		return unknown(batch, ctx.Err())

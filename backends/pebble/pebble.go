@@ -68,6 +68,7 @@ type Store struct {
 	gate sync.RWMutex
 
 	inflight  atomic.Pointer[group] // the group that is in pebble, and maybe not on disk
+	requests  sync.Pool             // of *request
 	committed chan struct{}         // closed when the committer has ended
 	broken    chan struct{}         // closed when cause was set
 	stuck     chan struct{}         // closed when a call of pebble will not return; see abandon
@@ -90,6 +91,7 @@ func Open(o Options) (*Store, error) {
 		stuck:     make(chan struct{}),
 	}
 	s.work.L = &s.mu
+	s.requests.New = newRequest
 	s.close = sync.OnceValue(s.shut)
 	fail := func(err error) (*Store, error) { return nil, fmt.Errorf("pebble: open %s: %w", o.Dir, err) }
 
