@@ -8,6 +8,9 @@ import (
 	"fmt"
 	"io"
 
+	"google.golang.org/grpc/codes"
+
+	"github.com/beldi/beldi/clients/conformance/functions"
 	beldi "github.com/beldi/beldi/clients/go"
 )
 
@@ -48,43 +51,40 @@ func answer(ctx context.Context, c *beldi.Client, r request) any {
 		options = append(options, beldi.Key(r.Key))
 	}
 	var (
-		result object
+		result functions.Object
 		err    error
 	)
 	switch r.Call {
 	case "invoke":
 		var output json.RawMessage
 		output, err = beldi.Call[json.RawMessage](ctx, c, r.Target, r.Input, options...)
-		result = object{"output": output}
+		result = functions.Object{"output": output}
 	case "start":
 		var id beldi.Instance
 		id, err = c.Start(ctx, r.Target, r.Input, options...)
-		result = object{"instance": id}
+		result = functions.Object{"instance": id}
 	case "await":
 		var output json.RawMessage
 		output, err = beldi.Result[json.RawMessage](ctx, c, r.Instance)
-		result = object{"output": output}
+		result = functions.Object{"output": output}
 	default:
 		err = fmt.Errorf("no such call %q", r.Call)
 	}
 	if err != nil {
-		return object{"error": describe(err)}
+		return functions.Object{"error": describe(err)}
 	}
 	return result
 }
 
-func describe(err error) object {
-	var failure *beldi.Failure
-	if errors.As(err, &failure) {
-		f, err := caught(failure)
-		if err != nil {
-			return object{"message": err.Error()}
-		}
-		return object{"code": 9, "reason": "FUNCTION_FAILED", "message": failure.Message, "failure": f}
+func describe(err error) functions.Object {
+	var failure *functions.Failure
+	if errors.As(inward(err), &failure) {
+		return functions.Object{"code": codes.FailedPrecondition, "reason": "FUNCTION_FAILED", "message": failure.Message,
+			"failure": functions.Object{"message": failure.Message, "code": failure.Code, "details": failure.Details}}
 	}
 	var e *beldi.Error
 	if errors.As(err, &e) {
-		return object{"code": e.Code, "reason": e.Reason, "message": e.Message}
+		return functions.Object{"code": e.Code, "reason": e.Reason, "message": e.Message}
 	}
-	return object{"message": err.Error()}
+	return functions.Object{"message": err.Error()}
 }
