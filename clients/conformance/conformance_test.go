@@ -148,6 +148,7 @@ type suite struct {
 
 func startSuite(t *testing.T, command []string, flags ...string) *suite {
 	t.Helper()
+	t.Setenv("CONFORMANCE_LISTEN", freeAddress(t)) // for httpapp
 	s := &suite{startSidecar(t, flags...), command, t.TempDir()}
 	s.supervise(t, languages[0].command(t), peer, s.dir)
 	s.supervise(t, command, service, s.dir)
