@@ -38,6 +38,8 @@ type Options struct {
 	RetryMin, RetryMax time.Duration
 	// RegisterAfter: an instance that has no effect for so long is registered all the same, so that it shows and survives. Default 100 ms.
 	RegisterAfter time.Duration
+	// MaxInstances bounds the instances under way here; requests from outside over it are ErrOverloaded. Default 20,000.
+	MaxInstances int
 	Daal          daal.Options
 	Tracer        trace.Tracer
 	// Now and Random replace the clock and the random source (simulation).
@@ -70,6 +72,12 @@ func (o *Options) defaults() error {
 	}
 	if o.MaxAttempts == 0 {
 		o.MaxAttempts = 10
+	}
+	if o.MaxInstances < 0 {
+		return fmt.Errorf("intent: Options.MaxInstances is %d, must not be negative", o.MaxInstances)
+	}
+	if o.MaxInstances == 0 {
+		o.MaxInstances = 20_000
 	}
 	if o.Tracer == nil {
 		o.Tracer = otel.Tracer("beldi")
@@ -295,11 +303,14 @@ func (r *Runtime) Await(ctx context.Context, id daal.InstanceID) (Result, error)
 // submit finds or makes the instance of a request. With durable set it is in the store on return.
 func (r *Runtime) submit(ctx context.Context, req *Request, durable bool) (*instance, error) {
 	r.mu.Lock()
-	draining := r.draining
+	draining, full := r.draining, len(r.instances) >= r.o.MaxInstances
 	i := r.instances[req.ID]
 	r.mu.Unlock()
 	if draining {
 		return nil, ErrClosing
+	}
+	if full && i == nil {
+		return nil, ErrOverloaded
 	}
 	if i == nil && !req.Fresh {
 		row, err := loadRow(ctx, r.store, req.ID)

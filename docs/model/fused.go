@@ -929,7 +929,7 @@ func (f *FCfg) forgetting(s *FSt, i int, emit func(FSt, string, ...int8)) {
 			t.oF = max8(s.oF, I.stamp)
 		case f.out == outClock:
 			t.hlc++
-			t.oF = max8(s.oF, t.hlc)
+			t.oF = max8(s.oF, I.stamp, t.hlc)
 		case f.out == outEpoch:
 			t.oF = max8(s.oF, I.stamp)
 			t.epoch = max8(s.epoch, I.stamp+1)

@@ -90,16 +90,19 @@ func registerFused() {
 	// --- one request: runs 0 and 1 of it (a client asked twice), a take-over, forgetting, a second life
 	base := FCfg{n: 1, prog: progInc, runs: [FI]int8{3}, takes: [FI]int8{1}, resend: 1, forget: true, again: true, out: outEpoch, envOut: true}
 	fused("F/inc", "ok", "three runs of a request and a take-over, asked for again once forgotten", base)
-	wrw := fwith(base, func(f *FCfg) { f.prog, f.runs, f.any, f.bare = progWRW, [FI]int8{2}, true, true })
-	fused("F/wrw-cut", "ok", "write, read, write; batches cut anywhere, registration at any time", wrw)
-	fused("F/wrw-cut-2", "ok", "the same, two take-overs, no second life", fwith(wrw, func(f *FCfg) { f.takes, f.again, f.envOut = [FI]int8{2}, false, false }))
+	fused("F/inc-cut", "ok", "the same; batches cut anywhere, registration at any time", fwith(base, func(f *FCfg) { f.any, f.bare, f.net = true, true, 2 }))
+	wrw := fwith(base, func(f *FCfg) { f.prog, f.runs, f.net = progWRW, [FI]int8{2}, 2 })
+	cut := fwith(wrw, func(f *FCfg) { f.any = true })
+	fused("F/wrw", "ok", "write, read, write; registration at any time", fwith(wrw, func(f *FCfg) { f.bare = true }))
+	fused("F/wrw-cut", "ok", "batches cut anywhere", cut)
+	fused("F/wrw-takes", "ok", "two take-overs, no second life", fwith(cut, func(f *FCfg) { f.bare, f.takes, f.again, f.envOut = true, [FI]int8{2}, false, false }))
 	// --- two requests at once
 	two := fwith(base, func(f *FCfg) {
 		f.n, f.runs, f.takes, f.again, f.envOut = 2, [FI]int8{2, 2}, [FI]int8{1, 1}, false, false
 	})
 	fused("F/two", "ok", "two instances increment one cell", fwith(two, func(f *FCfg) { f.net = 2 }))
 	other := fwith(two, func(f *FCfg) { f.runs, f.takes = [FI]int8{2, 1}, [FI]int8{1, 0} })
-	branch := fwith(other, func(f *FCfg) { f.prog, f.any, f.bare = progBranch, true, true })
+	branch := fwith(other, func(f *FCfg) { f.prog, f.any, f.bare, f.net = progBranch, true, true, 2 })
 	fused("F/branch-cut", "ok", "branch on a read, another instance writes the cell; batches cut anywhere", branch)
 	mix := fwith(other, func(f *FCfg) { f.prog = progMix })
 	fused("F/mix", "ok", "branch on a read, a read after a write; another instance writes both cells", mix)
@@ -124,7 +127,7 @@ func registerFused() {
 	})
 	fused("F/call", "ok", "caller and callee, both forgotten, asked for again; callee ids name the caller's life", fwith(call, func(f *FCfg) { f.resend = 0; f.takes[0] = 0 }))
 	once := fwith(call, func(f *FCfg) { f.again = false })
-	fused("F/call-once", "ok", "one life, take-overs of both, batches sent twice, other callees forgotten", fwith(once, func(f *FCfg) { f.envReg = true }))
+	fused("F/call-once", "ok", "one life, take-overs of both, batches sent twice, other callees forgotten", fwith(once, func(f *FCfg) { f.envReg = true; f.runs[0], f.takes[1] = 1, 1 }))
 	fused("F/call-same-id", "bad", "a callee's id is made of caller and step only: the second life gets the first one's result", fwith(call, func(f *FCfg) { f.ids = false; f.resend = 0; f.takes[0] = 0 }))
 	// --- the registry fence of requests from outside
 	text := fwith(base, func(f *FCfg) { f.out, f.again, f.envOut, f.runs = outText, false, false, [FI]int8{2} })
@@ -135,12 +138,12 @@ func registerFused() {
 	fused("L/forget-in-steps-once", "ok", "the same where ids never come back", fwith(base, func(f *FCfg) { f.steps, f.again = true, false }))
 	// --- savings
 	lean := func(f *FCfg) { f.lean = true }
-	fused("var/F/lean-inc", "ok", "take-overs append no attempt record", fwith(base, lean))
+	fused("var/F/lean-wrw", "ok", "take-overs append no attempt record", fwith(wrw, lean))
 	fused("var/F/lean-mix", "ok", "", fwith(mix, lean))
-	fused("var/F/lean-wrw-cut", "ok", "", fwith(wrw, lean))
+	fused("var/F/lean-wrw-cut", "ok", "", fwith(cut, lean))
 	fused("var/F/lean-cond-opt", "ok", "", fwith(del, lean))
-	fused("var/F/no-registry-fence", "ok", "callees go in without a look at the registry fence", fwith(call, func(f *FCfg) { f.noReg = true }))
-	fused("var/F/no-registry-fence-lean", "ok", "and take-overs append nothing", fwith(once, func(f *FCfg) { f.noReg, f.lean = true, true; f.takes[0] = 2 }))
+	fused("var/F/no-registry-fence", "ok", "callees go in without a look at the registry fence", fwith(call, func(f *FCfg) { f.noReg = true; f.takes[0], f.takes[1] = 0, 1 }))
+	fused("var/F/no-registry-fence-lean", "ok", "and take-overs append nothing", fwith(once, func(f *FCfg) { f.noReg, f.lean = true, true; f.runs[0] = 1 }))
 	fused("var/F/lost-is-superseded", "ok", "one's own lost answer is taken for supersession: safe", fwith(mix, func(f *FCfg) { f.mut = uLostSuper }))
 	alone := fwith(base, func(f *FCfg) {
 		f.prog, f.runs, f.takes, f.again, f.forget, f.stuck = progWRW, [FI]int8{2}, [FI]int8{0}, false, false, true
@@ -159,11 +162,12 @@ func registerFused() {
 	m("forget-order", "the row goes before the fence is raised", fwith(base, func(f *FCfg) { f.steps = true; f.again = false }), uForgetOrder)
 	m("run-again", "a run refused by the fence starts over by itself", fwith(text, func(f *FCfg) { f.out = outClock }), uRerun)
 	m("look-first", "the row is looked for before the epoch is read", base, uLookFirst)
-	m("grown", "no answer: more is sent under the same nonce", fwith(wrw, func(f *FCfg) { f.prog = progMix }), uGrown)
+	m("grown", "no answer: more is sent under the same nonce", fwith(cut, func(f *FCfg) { f.prog = progMix }), uGrown)
 	m("no-drain", "a read passes queued writes", sb, uNoDrain)
 	m("revision-restarts", "revisions begin again after a deletion", del, uRevRestart)
 	m("false-early", "a false outcome waits in the buffer although writes are queued", wcond, uFalseEarly)
 	m("settle-by-position", "a lost answer is settled by the tip's position, not by its nonce", mix, uSettlePos)
 	m("lost-superseded-stuck", "one's own lost answer is taken for supersession: nobody goes on until the lease runs out", alone, uLostSuper)
-	m("position-only", "the tip's position is asked for, not its nonce", wrw, uPosOnly)
+	m("position-only", "the tip's position is asked for, not its nonce; the positions of a second life are the first one's", cut, uPosOnly)
+	fused("var/F/position-only-once", "ok", "the same where ids never come back: no harm found", fwith(mix, func(f *FCfg) { f.mut = uPosOnly }))
 }
