@@ -19,6 +19,8 @@ type Attempt struct {
 	Input       daal.Value
 	Number      int
 	Traceparent string
+	// Quiet is for the worker to set in Run: Write, Delete and EndRecord are answered only if they are refused.
+	Quiet bool
 
 	rt     *Runtime
 	inst   *instance
@@ -46,15 +48,18 @@ type crashed struct{ message, trace string }
 
 func (e *crashed) Error() string { return "the function crashed: " + e.message }
 
-// Submit takes steps of the function, in order and together: what they lead to is decided once. It never blocks; answers go to the worker,
-// possibly before Submit returns.
+// Submit takes steps of the function, in order and together: what they lead to is decided once. It keeps the slice. It never blocks; answers go to
+// the worker, possibly before Submit returns.
 func (a *Attempt) Submit(steps []StepRequest) {
 	now := a.rt.o.Now()
 	a.mu.Lock()
 	a.active = now
+	a.m.quiet = a.Quiet && a.spans.span == nil // a trace shows writes, too
 	for i := range steps {
-		if steps[i].Op.Kind < OpComplete && !a.m.over {
-			a.owing++
+		if kind := steps[i].Op.Kind; kind < OpComplete && !a.m.over {
+			if !a.m.quiet || kind != OpWrite && kind != OpDelete && kind != OpEndRecord {
+				a.owing++
+			}
 			a.spans.begin(steps[i].Step, now)
 		}
 		a.m.step(&steps[i], a.draw)
@@ -118,8 +123,10 @@ func (a *Attempt) pump() {
 func (a *Attempt) carryOut(x *action) {
 	switch x.kind {
 	case actReply:
-		a.spans.end(a, &x.entry, &x.outcome)
-		a.at.worker.Answer(a, x.entry.Step, x.outcome)
+		a.spans.end(a, x.entry, x.outcome)
+		if x.outcome != accepted && x.outcome != acceptedBefore || !a.Quiet {
+			a.at.worker.Answer(a, x.entry.Step, *x.outcome)
+		}
 	case actObserve:
 		a.rt.spawn(func() { a.observe(x.entry, x.op) })
 	case actWait:
@@ -185,12 +192,12 @@ func (a *Attempt) stop(why error) {
 }
 
 // observe reads, until the store answers.
-func (a *Attempt) observe(e entry, op Op) {
+func (a *Attempt) observe(e *entry, op *Op) {
 	for wait := a.rt.backoff(); ; {
-		o, err := a.read(e, &op)
+		o, err := a.read(op)
 		if err == nil {
 			a.unblocked()
-			a.tell(func(m *machine) { m.observed(e, o) })
+			a.tell(func(m *machine) { m.observed(e, &o) })
 			return
 		}
 		if a.blocked(a.ctx, wait, err) != nil {
@@ -199,7 +206,7 @@ func (a *Attempt) observe(e entry, op Op) {
 	}
 }
 
-func (a *Attempt) read(e entry, op *Op) (Outcome, error) {
+func (a *Attempt) read(op *Op) (Outcome, error) {
 	if op.Kind == OpRead {
 		v, found, err := a.rt.cells.Read(a.ctx, daal.Address{Service: a.Function.Service, Table: op.Table, Key: op.Key})
 		return Outcome{OK: found, Value: v}, err
@@ -213,7 +220,7 @@ func (a *Attempt) read(e entry, op *Op) (Outcome, error) {
 }
 
 // wait waits for the result of an instance: one that this attempt invoked, or any (Await).
-func (a *Attempt) wait(e entry, op Op) {
+func (a *Attempt) wait(e *entry, op *Op) {
 	id := e.Outcome.Instance
 	result, err := a.rt.o.Invoker.Result(a.ctx, id)
 	for wait := a.rt.backoff(); errors.Is(err, ErrStore) && a.blocked(a.ctx, wait, err) == nil; {
@@ -224,11 +231,11 @@ func (a *Attempt) wait(e entry, op Op) {
 		a.tell(func(m *machine) { m.unregistered(e, op) })
 	case errors.Is(err, ErrNoSuchInstance):
 		// Not a result: the id may be of an instance that is still to be registered, or of nothing. The function is told and decides.
-		a.tell(func(m *machine) { m.reply(e, Outcome{Err: err}) })
+		a.tell(func(m *machine) { m.reply(e, &Outcome{Err: err}) })
 	case err != nil: // the attempt has ended
 	default:
 		a.tell(func(m *machine) {
-			m.observed(e, Outcome{OK: true, Value: result.Value, Instance: id, Err: result.Err()})
+			m.observed(e, &Outcome{OK: true, Value: result.Value, Instance: id, Err: result.Err()})
 		})
 	}
 }

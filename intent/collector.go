@@ -355,8 +355,8 @@ func (r *Runtime) Instance(ctx context.Context, id daal.InstanceID) (*InstanceDe
 		}
 		info := RecordInfo{Position: int64(n + 1), Kind: rec.Kind.String(), Generation: rec.Gen}
 		for k := range rec.Entries {
-			e := &rec.Entries[k]
-			info.Entries = append(info.Entries, EntryInfo{Step: e.Step, Operation: e.describe(), Effect: e.Effect, Result: e.Outcome.Value})
+			e := rec.Entries[k]
+			info.Entries = append(info.Entries, EntryInfo{Step: e.Step, Operation: e.describe(), Effect: e.Effect, Result: e.outcome().Value})
 		}
 		d.Journal = append(d.Journal, info)
 	}

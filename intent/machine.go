@@ -22,16 +22,18 @@ type machine struct {
 	admission    admission
 	// eager: register before the first effect.
 	eager bool
+	// quiet: steps without a result are not answered.
+	quiet bool
 
 	// recorded is what earlier attempts left in the journal (R4).
 	recorded map[daal.Step]*entry
 	// seen holds the steps of this attempt: a name stands for one operation.
 	seen map[daal.Step]struct{}
 	// running holds the BeginRecord steps whose code runs now.
-	running map[daal.Step]entry
+	running map[daal.Step]*entry
 
 	// unsaid is what no record holds yet: results (R1) and, logged, effects that were answered (R7).
-	unsaid  []entry
+	unsaid  []*entry
 	results int // how many of unsaid are results
 
 	queue   []*effect
@@ -50,8 +52,8 @@ type machine struct {
 // effect is an operation that others can observe, on its way to the store.
 type effect struct {
 	number uint64
-	entry  entry
-	op     Op
+	entry  *entry
+	op     *Op
 	callee *Registration // Invoke, Start
 	again  bool          // Invoke: it was registered before, and is not there
 }
@@ -61,8 +63,8 @@ func (e *effect) waits() bool { return e.op.Kind != OpWrite && e.op.Kind != OpDe
 
 // observation is a read that waits until the effects before it are answered (R13).
 type observation struct {
-	entry entry
-	op    Op
+	entry *entry
+	op    *Op
 	after uint64
 }
 
@@ -104,9 +106,9 @@ const (
 
 type action struct {
 	kind    actionKind
-	entry   entry // reply, observe, wait
-	op      Op
-	outcome Outcome
+	entry   *entry // reply, observe, wait
+	op      *Op
+	outcome *Outcome
 	commit  *commit
 	callee  *Registration
 	err     error   // end: nil if done
@@ -116,7 +118,7 @@ type action struct {
 // commit is one write of the store. Fused: record and effects in one batch. Logged: either the record or one effect.
 type commit struct {
 	kind    recordKind // 0: no record
-	entries []entry
+	entries []*entry
 	effects []*effect
 	// insert: the record registers the instance.
 	insert *Registration
@@ -159,7 +161,7 @@ func resumeMachine(fused bool, records []*record, at tip, admitted bool) *machin
 	}
 	for _, r := range records {
 		for i := range r.Entries {
-			e := &r.Entries[i]
+			e := r.Entries[i]
 			if m.recorded == nil {
 				m.recorded = map[daal.Step]*entry{}
 			}
@@ -183,7 +185,16 @@ func (m *machine) take() []action {
 
 func (m *machine) do(a action) { m.out = append(m.out, a) }
 
-func (m *machine) reply(e entry, o Outcome) { m.do(action{kind: actReply, entry: e, outcome: o}) }
+func (m *machine) reply(e *entry, o *Outcome) { m.do(action{kind: actReply, entry: e, outcome: o}) }
+
+// accept tells the function that a step without a result was taken. Workers on a stream do not want to hear it.
+func (m *machine) accept(e *entry, o *Outcome) {
+	if !m.quiet {
+		m.reply(e, o)
+	}
+}
+
+var accepted, acceptedBefore = &Outcome{OK: true}, &Outcome{OK: true, Replayed: true}
 
 // step takes one operation of the function. draw gives what Now, Random and UUID return.
 func (m *machine) step(req *StepRequest, draw func(OpKind) daal.Value) {
@@ -208,42 +219,42 @@ func (m *machine) step(req *StepRequest, draw func(OpKind) daal.Value) {
 		return
 	}
 	if _, twice := m.seen[req.Step]; twice {
-		m.reply(e, Outcome{Err: &Malformed{fmt.Sprintf("step %q was used before in this attempt", req.Step)}})
+		m.reply(e, &Outcome{Err: &Malformed{fmt.Sprintf("step %q was used before in this attempt", req.Step)}})
 		return
 	}
 	m.seen[req.Step] = struct{}{}
 	if old := m.recorded[req.Step]; old != nil {
-		if !same(old, &e) {
-			m.diverge(old, &e)
+		if !same(old, e) {
+			m.diverge(old, e)
 			return
 		}
 		if old.Result {
-			o := old.Outcome
+			o := *old.Outcome
 			o.Replayed = true
-			m.reply(e, o)
+			m.reply(e, &o)
 			return
 		}
 		switch op.Kind { // covered without a result (R7)
 		case OpWrite, OpDelete:
-			m.reply(e, Outcome{OK: true, Replayed: true})
+			m.accept(e, acceptedBefore)
 			return
 		case OpInvoke:
-			e.Outcome.Instance = old.Outcome.Instance
-			m.do(action{kind: actWait, entry: e, op: *op})
+			e.Outcome = &Outcome{Instance: old.Outcome.Instance}
+			m.do(action{kind: actWait, entry: e, op: op})
 			return
 		}
 	}
 	switch op.Kind {
 	case OpNow, OpRandom, OpUUID:
-		m.result(e, Outcome{OK: true, Value: draw(op.Kind)})
+		m.result(e, &Outcome{OK: true, Value: draw(op.Kind)})
 	case OpRead, OpList, OpAwait:
-		m.held = append(m.held, observation{e, *op, m.issued})
+		m.held = append(m.held, observation{e, op, m.issued})
 		m.release()
 	default:
 		m.issued++
-		m.queue = append(m.queue, &effect{number: m.issued, entry: e, op: *op})
+		m.queue = append(m.queue, &effect{number: m.issued, entry: e, op: op})
 		if op.Kind == OpWrite || op.Kind == OpDelete {
-			m.reply(e, Outcome{OK: true})
+			m.accept(e, accepted)
 		}
 	}
 }
@@ -263,7 +274,7 @@ func (m *machine) diverge(old, e *entry) {
 		is += " with other arguments"
 	}
 	err := &NonDeterminism{Step: e.Step, Recorded: was, Repeated: is}
-	m.reply(*e, Outcome{Err: err})
+	m.reply(e, &Outcome{Err: err})
 	m.park(err.Error())
 }
 
@@ -282,28 +293,28 @@ func (m *machine) stop(err error) {
 }
 
 // result buffers what a step returned (R1) and tells the function.
-func (m *machine) result(e entry, o Outcome) {
+func (m *machine) result(e *entry, o *Outcome) {
 	e.Result, e.Outcome = true, o
 	m.unsaid = append(m.unsaid, e)
 	m.results++
 	m.reply(e, o)
 }
 
-func (m *machine) endRecord(e entry, op *Op) {
+func (m *machine) endRecord(e *entry, op *Op) {
 	began, ok := m.running[e.Step]
 	if !ok {
-		m.reply(e, Outcome{Err: &Malformed{fmt.Sprintf("step %q runs no code to record", e.Step)}})
+		m.reply(e, &Outcome{Err: &Malformed{fmt.Sprintf("step %q runs no code to record", e.Step)}})
 		return
 	}
 	delete(m.running, e.Step)
 	began.Effect, began.Result = true, true
-	began.Outcome = Outcome{OK: true, Value: op.Value}
+	began.Outcome = &Outcome{OK: true, Value: op.Value}
 	if op.Failure != nil {
 		began.Outcome.Err = op.Failure
 	}
 	m.unsaid = append(m.unsaid, began)
 	m.results++
-	m.reply(e, Outcome{OK: true})
+	m.accept(e, accepted)
 }
 
 // release lets the reads go that wait for nothing any more.
@@ -317,7 +328,7 @@ func (m *machine) release() {
 		kind := actObserve
 		if o.op.Kind == OpAwait {
 			kind = actWait
-			o.entry.Outcome.Instance = o.op.Instance
+			o.entry.Outcome = &Outcome{Instance: o.op.Instance}
 		}
 		m.do(action{kind: kind, entry: o.entry, op: o.op})
 	}
@@ -325,11 +336,10 @@ func (m *machine) release() {
 }
 
 // observed takes the result of a read, or of an instance that was waited for. An error that is a result (a callee's failure) is part of the outcome.
-func (m *machine) observed(e entry, o Outcome) {
+func (m *machine) observed(e *entry, o *Outcome) {
 	if m.over || m.end != nil {
 		return
 	}
-	e.Outcome = Outcome{}
 	if e.Kind == OpInvoke {
 		e.Effect = true // with its result the invoke is covered
 	}
@@ -337,7 +347,7 @@ func (m *machine) observed(e entry, o Outcome) {
 }
 
 // unregistered: a callee is not in the store (logged: its registration was withdrawn, or is not yet visible). Register it again, under a new generation.
-func (m *machine) unregistered(e entry, op Op) {
+func (m *machine) unregistered(e *entry, op *Op) {
 	if m.over || m.end != nil {
 		return
 	}
@@ -526,10 +536,10 @@ func (m *machine) answered(e *effect, o *daal.Outcome) {
 	switch e.op.Kind {
 	case OpBeginRecord:
 		if m.running == nil {
-			m.running = map[daal.Step]entry{}
+			m.running = map[daal.Step]*entry{}
 		}
 		m.running[e.entry.Step] = e.entry
-		m.reply(e.entry, Outcome{})
+		m.reply(e.entry, &Outcome{})
 		return
 	case OpInvoke, OpStart:
 		m.do(action{kind: actLaunch, callee: e.callee})
@@ -550,25 +560,26 @@ func (m *machine) answered(e *effect, o *daal.Outcome) {
 }
 
 // entryOf is what a record says of an effect that was answered. waits: its result comes later.
-func entryOf(e *effect, o *daal.Outcome) (done entry, waits bool) {
-	done = e.entry
+func entryOf(e *effect, o *daal.Outcome) (done *entry, waits bool) {
+	named := *e.entry // a batch that is built again has other outcomes
+	done = &named
 	done.Effect = true
 	switch e.op.Kind {
 	case OpCondWrite:
 		done.Result = true
-		done.Outcome = Outcome{OK: o.Applied}
+		done.Outcome = &Outcome{OK: o.Applied}
 	case OpUpdate:
 		done.Result = true
-		done.Outcome = Outcome{OK: o.HasValue, Value: o.Value}
+		done.Outcome = &Outcome{OK: o.HasValue, Value: o.Value}
 	case OpStart:
 		done.Result = true
-		done.Outcome = Outcome{OK: true, Instance: e.callee.ID}
+		done.Outcome = &Outcome{OK: true, Instance: e.callee.ID}
 	case OpInvoke:
-		done.Outcome = Outcome{Instance: e.callee.ID}
+		done.Outcome = &Outcome{Instance: e.callee.ID}
 		return done, true
 	}
 	if o.Failed != "" {
-		done.Outcome = Outcome{Err: &daal.BadExpression{Message: o.Failed}}
+		done.Outcome = &Outcome{Err: &daal.BadExpression{Message: o.Failed}}
 	}
 	return done, false
 }

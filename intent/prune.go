@@ -53,7 +53,7 @@ func (j *journal) covers(step daal.Step) (daal.Generation, bool) {
 			return rec.Gen, true
 		}
 		for i := range rec.Entries {
-			if e := &rec.Entries[i]; e.Step == step && e.Effect {
+			if e := rec.Entries[i]; e.Step == step && e.Effect {
 				return rec.Gen, true
 			}
 		}

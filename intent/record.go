@@ -36,7 +36,7 @@ type record struct {
 	Crashes int
 	// Input of the instance, in record 1.
 	Input   *daal.Value
-	Entries []entry
+	Entries []*entry
 	// Result, in the last record.
 	Result *Result
 }
@@ -51,8 +51,19 @@ type entry struct {
 	// Effect: it has been applied for good; a replay does not issue it again.
 	Effect bool
 	// Result: Outcome is what the step returned, and returns again.
-	Result  bool
-	Outcome Outcome
+	Result bool
+	// Outcome is nil for an effect without a result. Of an invoke that was registered only, it names the callee.
+	Outcome *Outcome
+}
+
+// noOutcome stands for the outcome of an effect without one.
+var noOutcome Outcome
+
+func (e *entry) outcome() *Outcome {
+	if e.Outcome == nil {
+		return &noOutcome
+	}
+	return e.Outcome
 }
 
 func (e *entry) describe() string { return describe(e.Kind, e.Target, e.Key) }
@@ -69,8 +80,8 @@ func describe(kind OpKind, target, key string) string {
 }
 
 // nameOp fills in what identifies an operation: kind, target, key, and a digest of everything it was asked (R4).
-func nameOp(step daal.Step, op *Op) entry {
-	e := entry{Step: step, Kind: op.Kind, Target: op.Table, Key: op.Key}
+func nameOp(step daal.Step, op *Op) *entry {
+	e := &entry{Step: step, Kind: op.Kind, Target: op.Table, Key: op.Key}
 	switch op.Kind {
 	case OpInvoke, OpStart:
 		e.Target = op.Target.String()
@@ -179,7 +190,7 @@ func appendResult(b []byte, r *Result) []byte {
 }
 
 func (e *entry) append(b []byte) []byte {
-	o := &e.Outcome
+	o := e.outcome()
 	flags := byte(0)
 	set := func(on bool, f byte) {
 		if on {
@@ -316,14 +327,17 @@ func (d *decoder) count() int {
 	return int(n)
 }
 
-func (d *decoder) entry() entry {
-	e := entry{Step: daal.Step(d.text())}
+func (d *decoder) entry() *entry {
+	e := &entry{Step: daal.Step(d.text())}
 	e.Kind = OpKind(d.byte())
 	flags := d.byte()
 	e.Target, e.Key, e.Digest = d.text(), d.text(), d.uint64()
 	e.Effect, e.Result = flags&flagEffect != 0, flags&flagResult != 0
-	o := &e.Outcome
-	o.OK = flags&flagOK != 0
+	if !e.Result && flags&(flagOK|flagValue|flagInstance|flagEntries|flagErr) == 0 {
+		return e
+	}
+	o := &Outcome{OK: flags&flagOK != 0}
+	e.Outcome = o
 	if flags&flagValue != 0 {
 		o.Value = d.value()
 	}
@@ -367,7 +381,7 @@ func decodeRecord(b []byte) (*record, error) {
 		r.Input = &v
 	}
 	if n := d.count(); n > 0 {
-		r.Entries = make([]entry, 0, min(n, 1024))
+		r.Entries = make([]*entry, 0, min(n, 1024))
 		for range n {
 			r.Entries = append(r.Entries, d.entry())
 			if d.err != nil {

@@ -40,8 +40,8 @@ type Options struct {
 	RegisterAfter time.Duration
 	// MaxInstances bounds the instances under way here; requests from outside over it are ErrOverloaded. Default 20,000.
 	MaxInstances int
-	Daal          daal.Options
-	Tracer        trace.Tracer
+	Daal         daal.Options
+	Tracer       trace.Tracer
 	// Now and Random replace the clock and the random source (simulation).
 	Now    func() time.Time
 	Random func() uint64
@@ -454,7 +454,7 @@ func (r *Runtime) end(i *instance, result Result, err error) {
 func (r *Runtime) callee(a *Attempt, e *effect) *Registration {
 	return &Registration{
 		ID: r.o.Invoker.Callee(a.Instance, e.entry.Step, e.op.Target), Function: e.op.Target, Input: e.op.Value, Created: r.o.Now(),
-		Trace: a.spans.child(a, &e.entry), Caller: a.Instance, CallerStep: e.entry.Step,
+		Trace: a.spans.child(a, e.entry), Caller: a.Instance, CallerStep: e.entry.Step,
 	}
 }
 
