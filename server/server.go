@@ -193,13 +193,17 @@ func (s *Server) Drain() {
 	}
 }
 
-// Stop answers the calls that are under way – what they wait for has been drained, or given up – until ctx ends, and closes.
-func (s *Server) Stop(ctx context.Context) error {
+// EndWorkers ends the workers' streams; what still runs there is lost to this sidecar.
+func (s *Server) EndWorkers() {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	for st := range s.streams { // order does not matter: each ends for itself
 		st.end(errDraining)
 	}
-	s.mu.Unlock()
+}
+
+// Stop lets calls that are under way return – what they wait for has been drained, or given up – until ctx ends, and closes.
+func (s *Server) Stop(ctx context.Context) error {
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)

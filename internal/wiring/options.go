@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/beldi/beldi/backends"
 	"github.com/beldi/beldi/server"
 )
 
@@ -19,6 +20,10 @@ type Options struct {
 	// Fsync: an answer waits until the disk has it. Without it a loss of power – not a crash of the process – may take back what was
 	// answered. Pebble only.
 	Fsync bool
+	// Backend, if set, is used instead of Store (tests). Close closes it.
+	Backend backends.Store
+	// OnBroken, if set, is called when the store breaks for good (a failing disk). The process should end: it cannot recover by itself.
+	OnBroken func(error)
 	// CacheBytes bounds the block cache of pebble; 0: 16 MiB.
 	CacheBytes int64
 
