@@ -106,12 +106,16 @@ deps: .venv/.ready clients/node/node_modules/.ready examples/trip/node_modules/.
 	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps -e clients/python
 	touch $@
 
+# Not `npm ci`: it wants the optional packages of all platforms in the lock file, and npm writes only those it can get.
+# With --no-save the lock file is obeyed and left alone.
+npm-install := $(NPM) install --no-save --no-audit --no-fund --ignore-scripts --loglevel=error
+
 clients/node/node_modules/.ready: clients/node/package-lock.json
-	cd clients/node && $(NPM) ci --silent --ignore-scripts && $(NPM) run --silent build
+	cd clients/node && $(npm-install) && $(NPM) run --silent build
 	touch $@
 
 examples/trip/node_modules/.ready: examples/trip/package-lock.json clients/node/node_modules/.ready
-	cd examples/trip && $(NPM) ci --silent --ignore-scripts
+	cd examples/trip && $(npm-install)
 	touch $@
 
 # A tool's stamp carries its version, so that a bump installs it anew.
