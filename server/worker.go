@@ -148,7 +148,7 @@ type outgoing struct {
 type streamAttempt struct {
 	*intent.Attempt
 	number uint64
-	// asked holds the steps without answer. A slice: there are rarely more than a few.
+	// asked holds the steps without answer, but for silent ones. A slice: there are rarely more than a few.
 	asked []asked
 	// refused is why a step that nobody waits for was refused. The function has moved on, so the attempt cannot complete.
 	refused *fault
@@ -348,7 +348,9 @@ func (st *stream) ask(t *streamAttempt, s asked, f *fault) bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if f == nil {
-		t.asked = append(t.asked, s)
+		if !silent(s.kind) {
+			t.asked = append(t.asked, s)
+		}
 		return true
 	}
 	if silent(s.kind) && t.refused == nil {
@@ -393,6 +395,7 @@ func (st *stream) Run(a *intent.Attempt) {
 	if st.closed { // Detach, which follows, stops it
 		return
 	}
+	a.Quiet = true
 	st.last++
 	t := &streamAttempt{Attempt: a, number: st.last}
 	st.byNumber[t.number] = t
@@ -422,7 +425,7 @@ func (st *stream) Answer(a *intent.Attempt, step daal.Step, o intent.Outcome) {
 		return
 	}
 	kind := t.answered(step)
-	if silent(kind) {
+	if kind == 0 { // a silent one
 		if o.Err == nil {
 			return
 		}
@@ -436,7 +439,7 @@ func (st *stream) Answer(a *intent.Attempt, step daal.Step, o intent.Outcome) {
 	m.Answers = append(m.Answers, answer)
 }
 
-// answered returns what was asked under a step's name, and forgets it.
+// answered returns what was asked under a step's name, 0 if nothing was, and forgets it.
 func (t *streamAttempt) answered(step daal.Step) intent.OpKind {
 	for i := range t.asked {
 		if t.asked[i].step == step {

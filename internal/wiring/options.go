@@ -22,8 +22,6 @@ type Options struct {
 	Fsync bool
 	// Backend, if set, is used instead of Store (tests). Close closes it.
 	Backend backends.Store
-	// OnBroken, if set, is called when the store breaks for good (a failing disk). The process should end: it cannot recover by itself.
-	OnBroken func(error)
 	// CacheBytes bounds the block cache of pebble; 0: 16 MiB.
 	CacheBytes int64
 

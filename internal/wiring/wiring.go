@@ -30,11 +30,13 @@ type Sidecar struct {
 	server     *server.Server
 	flush      func(context.Context) error // traces
 	close      func() error
+	done       chan struct{}
+	broken     error // set before done is closed
 }
 
 // Start starts a sidecar. ctx bounds only the start: end it with Close, which drains.
 func Start(ctx context.Context, o Options) (*Sidecar, error) {
-	s := &Sidecar{o: o, log: o.Log}
+	s := &Sidecar{o: o, log: o.Log, done: make(chan struct{})}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -111,7 +113,7 @@ func (s *Sidecar) open() (backends.Store, error) {
 			Dir:        s.o.Dir,
 			NoFsync:    !s.o.Fsync,
 			CacheBytes: s.o.CacheBytes,
-			OnBroken:   s.broken,
+			OnBroken:   s.fail, // once
 		})
 		if err != nil {
 			return nil, err
@@ -123,13 +125,15 @@ func (s *Sidecar) open() (backends.Store, error) {
 
 func (s *Sidecar) fsync() bool { return s.o.Store == "pebble" && s.o.Fsync }
 
-// broken: the store can neither read nor write any more. What was answered is safe, and nothing more will be answered.
-func (s *Sidecar) broken(err error) {
+// fail is called when the store can neither read nor write any more. What was answered is safe, and nothing more will be answered.
+func (s *Sidecar) fail(err error) {
 	s.log.Error("the store is broken", "dir", s.o.Dir, "error", err)
-	if s.o.OnBroken != nil {
-		s.o.OnBroken(err)
-	}
+	s.broken = fmt.Errorf("the store is broken: %w", err)
+	close(s.done)
 }
+
+// Done is closed when the sidecar cannot go on (a failing disk). The process should end: Close says why.
+func (s *Sidecar) Done() <-chan struct{} { return s.done }
 
 // Addresses returns where the sidecar listens.
 func (s *Sidecar) Addresses() server.Addresses { return s.server.Addresses() }
@@ -142,6 +146,12 @@ const answerLimit = time.Second
 
 func (s *Sidecar) shut() error {
 	var errs []error
+	select {
+	case <-s.done:
+		errs = append(errs, s.broken)
+		s.o.DrainLimit = time.Nanosecond // nothing can be finished
+	default:
+	}
 	if s.server != nil {
 		s.log.Info("sidecar drains", "limit", s.o.DrainLimit)
 		s.server.Drain()
