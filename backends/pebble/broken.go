@@ -1,8 +1,14 @@
 package pebble
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
 
-// fail breaks the store; only the first call counts. Pebble calls it with locks of its own held, so it calls nobody.
+	pebbledb "github.com/cockroachdb/pebble/v2"
+)
+
+// fail breaks the store; only the first call counts. It may be called from inside pebble, with locks of pebble held, so
+// it calls nobody.
 func (s *Store) fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -11,9 +17,6 @@ func (s *Store) fail(err error) {
 	}
 	s.cause = fmt.Errorf("%w: %w", ErrBroken, err)
 	close(s.broken)
-	if s.stalled {
-		s.abandon()
-	}
 	if s.onBroken != nil {
 		go s.onBroken(s.cause)
 	}
@@ -29,21 +32,11 @@ func (s *Store) brokenErr() error {
 	}
 }
 
-// stall notes that pebble makes the committer wait for a flush. In a broken store no flush may ever come.
-func (s *Store) stall(on bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.stalled = on; on && s.cause != nil {
-		s.abandon()
-	}
-}
-
-// abandon lets Close return without pebble, which holds a lock and will not give it back. The caller holds mu.
-func (s *Store) abandon() {
-	select {
-	case <-s.stuck:
-	default:
-		close(s.stuck)
+// events tells us of pebble's troubles that are not failed writes (see disk).
+func (s *Store) events() *pebbledb.EventListener {
+	return &pebbledb.EventListener{
+		BackgroundError: s.fail,
+		DataCorruption:  func(i pebbledb.DataCorruptionInfo) { s.fail(errors.New(i.String())) },
 	}
 }
 
@@ -53,12 +46,28 @@ type logger struct{ s *Store }
 func (logger) Infof(string, ...any)  {}
 func (logger) Errorf(string, ...any) {}
 
-// Fatalf is called when pebble cannot tell what its files hold. It counts on not getting control back: the goroutine
-// stays here, so that no file is touched again, and OnBroken ends the process.
+// Fatalf is called when pebble does not know what it has, and counts on not getting control back.
 func (l logger) Fatalf(format string, args ...any) {
-	l.s.fail(fmt.Errorf(format, args...))
-	l.s.mu.Lock()
-	l.s.abandon()
-	l.s.mu.Unlock()
-	select {}
+	err := fmt.Errorf(format, args...)
+	if l.s.disk.guarded.Load() {
+		l.s.fail(err)
+		select {}
+	}
+	panic(fatalError{err})
+}
+
+// fatalError is how Fatalf leaves pebbledb.Open.
+type fatalError struct{ error }
+
+func openPebble(dir string, o *pebbledb.Options) (db *pebbledb.DB, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			fatal, ok := p.(fatalError)
+			if !ok {
+				panic(p)
+			}
+			err = fatal.error
+		}
+	}()
+	return pebbledb.Open(dir, o)
 }

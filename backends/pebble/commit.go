@@ -38,7 +38,7 @@ func (s *Store) Apply(ctx context.Context, batch []backends.Update) backends.Ans
 		return a
 	case <-ctx.Done(): // the committer still has r, so it does not go back to the pool
 		return unknown(batch, ctx.Err())
-	case <-s.stuck:
+	case <-s.broken: // the committer may be in an operation that does not return
 		return unknown(batch, s.brokenErr())
 	}
 }
@@ -123,17 +123,9 @@ func (s *Store) write(g *group) error {
 	return err
 }
 
-// sync commits the batch. Pebble panics if it cannot start a new log, with a lock held that Close would want.
-func (s *Store) sync(batch *pebbledb.Batch) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("pebble gave up: %v", p)
-			s.mu.Lock()
-			s.abandon()
-			s.mu.Unlock()
-		}
-	}()
-	// ApplyNoSyncWait with SyncWait returns a failed sync as an error; Apply would call Fatalf.
+// sync commits the batch. (A failed write does not return, see disk; what is left are errors of ours.)
+func (s *Store) sync(batch *pebbledb.Batch) error {
+	// Apply with Sync would be the same, but for errors: it calls Fatalf.
 	if err := s.db.ApplyNoSyncWait(batch, pebbledb.Sync); err != nil {
 		return err
 	}

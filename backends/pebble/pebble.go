@@ -9,8 +9,9 @@
 //	    (B4). There is only one such group at a time.
 //
 // After a failed write or sync nobody knows what the disk holds, and a later sync that succeeds proves nothing: the
-// kernel may have dropped the pages. So the first failure breaks the Store for good (ErrBroken), and the process should
-// end; the next one recovers what is there.
+// kernel may have dropped the pages. So the first failure breaks the Store for good (ErrBroken): it answers nothing any
+// more, and leaves pebble where it stands, with its goroutines and its lock on the directory, until the process ends,
+// which Options.OnBroken should see to. The next process recovers what is there.
 package pebble
 
 import (
@@ -38,6 +39,7 @@ type Options struct {
 	// FS, if not nil, is used instead of the machine's file system.
 	FS vfs.FS
 	// OnBroken, if not nil, is called once if the store breaks, on a goroutine of its own. It should end the process.
+	// The error wraps ErrBroken and the cause.
 	OnBroken func(error)
 }
 
@@ -60,6 +62,7 @@ var (
 type Store struct {
 	dir      string
 	db       *pebbledb.DB
+	disk     *disk
 	lock     *pebbledb.Lock
 	onBroken func(error)
 	close    func() error
@@ -71,14 +74,12 @@ type Store struct {
 	requests  sync.Pool             // of *request
 	committed chan struct{}         // closed when the committer has ended
 	broken    chan struct{}         // closed when cause was set
-	stuck     chan struct{}         // closed when a call of pebble will not return; see abandon
 
 	mu      sync.Mutex
 	work    sync.Cond // queue or closing has changed
 	queue   []*request
 	closing atomic.Bool // set with mu held
 	cause   error       // why the store is broken
-	stalled bool        // pebble makes the committer wait for a flush
 }
 
 // Open opens the store in o.Dir. The error wraps ErrLocked or ErrNewer where they apply.
@@ -88,7 +89,6 @@ func Open(o Options) (*Store, error) {
 		onBroken:  o.OnBroken,
 		committed: make(chan struct{}),
 		broken:    make(chan struct{}),
-		stuck:     make(chan struct{}),
 	}
 	s.work.L = &s.mu
 	s.requests.New = newRequest
@@ -107,35 +107,29 @@ func Open(o Options) (*Store, error) {
 	if o.FS == nil {
 		o.FS = vfs.Default
 	}
-	if o.NoFsync {
-		o.FS = noSyncFS{o.FS}
-	}
+	s.disk = &disk{FS: o.FS, noSync: o.NoFsync, fail: s.fail}
 	var err error
-	if s.lock, err = lockDir(o.FS, o.Dir); err != nil {
+	if s.lock, err = lockDir(s.disk, o.Dir); err != nil {
 		return fail(err)
 	}
-	if s.db, err = pebbledb.Open(o.Dir, s.pebbleOptions(o)); err != nil {
+	if s.db, err = openPebble(o.Dir, s.pebbleOptions(o)); err != nil {
 		return fail(errors.Join(err, s.lock.Close()))
 	}
+	s.disk.guarded.Store(true)
 	go s.commitAll()
 	return s, nil
 }
 
 func (s *Store) pebbleOptions(o Options) *pebbledb.Options {
 	p := &pebbledb.Options{
-		FS:                          o.FS,
+		FS:                          s.disk,
 		Lock:                        s.lock,
 		CacheSize:                   o.CacheBytes,
 		FormatMajorVersion:          pebbledb.FormatColumnarBlocks, // pinned, so that a newer pebble does not raise it unasked
 		MemTableSize:                memTableBytes,
 		MemTableStopWritesThreshold: memTables,
 		Logger:                      logger{s},
-		EventListener: &pebbledb.EventListener{
-			BackgroundError: s.fail,
-			DataCorruption:  func(i pebbledb.DataCorruptionInfo) { s.fail(errors.New(i.String())) },
-			WriteStallBegin: func(pebbledb.WriteStallBeginInfo) { s.stall(true) },
-			WriteStallEnd:   func() { s.stall(false) },
-		},
+		EventListener:               s.events(),
 	}
 	for i := range p.Levels {
 		p.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
@@ -279,8 +273,7 @@ func (s *Store) usable(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Close commits what is waiting, and gives the directory free. If the store is broken, it may have to leave pebble's
-// goroutines, and the lock, to the end of the process; it says so by an error.
+// Close commits what is waiting, and gives the directory free. If the store is broken, it does neither, and says so.
 func (s *Store) Close() error { return s.close() }
 
 func (s *Store) shut() error {
@@ -291,17 +284,21 @@ func (s *Store) shut() error {
 	closed := make(chan error, 1)
 	go func() {
 		<-s.committed
+		if s.brokenErr() != nil {
+			return
+		}
 		s.gate.Lock()
 		defer s.gate.Unlock()
 		closed <- errors.Join(s.db.Close(), s.lock.Close())
 	}()
+	var err error
 	select {
-	case err := <-closed:
-		if err != nil {
-			return fmt.Errorf("pebble: close %s: %w", s.dir, err)
-		}
-		return nil
-	case <-s.stuck:
-		return fmt.Errorf("pebble: close %s: %w", s.dir, s.brokenErr())
+	case err = <-closed:
+	case <-s.broken: // of the goroutines that closed waits for, one may be in an operation that does not return
+		err = s.brokenErr()
 	}
+	if err != nil {
+		return fmt.Errorf("pebble: close %s: %w", s.dir, err)
+	}
+	return nil
 }

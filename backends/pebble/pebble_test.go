@@ -1,6 +1,7 @@
 package pebble_test
 
 import (
+	"os"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -11,7 +12,16 @@ import (
 	"github.com/beldi/beldi/backends/storetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	switch role := os.Getenv(childEnv); role {
+	case "":
+		goleak.VerifyTestMain(m)
+	case "test":
+		os.Exit(m.Run())
+	default:
+		child(role, os.Args[1])
+	}
+}
 
 func open(t *testing.T, o pebble.Options) *pebble.Store {
 	t.Helper()
