@@ -325,14 +325,14 @@ func (r *Runtime) Instances(ctx context.Context, f InstanceFilter) (list []Insta
 
 func (r *Runtime) info(row *instanceRow) InstanceInfo {
 	in := InstanceInfo{
-		ID: row.ID, Function: row.Function, State: row.state, Created: row.Created, Caller: row.Caller, CallerStep: row.CallerStep, Trace: row.Trace,
+		ID: row.ID, Function: row.Function, State: row.state, Created: row.Created, Caller: row.Caller, CallerStep: row.CallerStep, Trace: row.Trace, Attempts: row.attempts,
 	}
 	r.mu.Lock()
 	i := r.instances[row.ID]
 	r.mu.Unlock()
 	if i != nil && row.state == StateRunning {
 		i.mu.Lock()
-		in.Note, in.Attempts = i.note, i.attempts
+		in.Note = i.note
 		i.mu.Unlock()
 	}
 	return in
@@ -348,11 +348,7 @@ func (r *Runtime) Instance(ctx context.Context, id daal.InstanceID) (*InstanceDe
 		return nil, ErrNoSuchInstance
 	}
 	d := &InstanceDetail{InstanceInfo: r.info(j.row), Input: j.row.Input, Result: j.last().Result}
-	attempts := 0
 	for n, rec := range j.records {
-		if n == 0 || rec.Kind == recAttempt {
-			attempts++
-		}
 		info := RecordInfo{Position: int64(n + 1), Kind: rec.Kind.String(), Generation: rec.Gen}
 		for k := range rec.Entries {
 			e := rec.Entries[k]
@@ -360,6 +356,5 @@ func (r *Runtime) Instance(ctx context.Context, id daal.InstanceID) (*InstanceDe
 		}
 		d.Journal = append(d.Journal, info)
 	}
-	d.Attempts = max(d.Attempts, attempts)
 	return d, nil
 }

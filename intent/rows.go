@@ -27,6 +27,7 @@ const (
 	fRecord   = "r"
 	fFence    = "g"
 	fUntil    = "until"
+	fAttempts = "att"
 )
 
 // shards is how many fences a realm has: each for the instances whose id hashes to it.
@@ -108,6 +109,7 @@ type instanceRow struct {
 	state        State
 	owner        string
 	digest       []byte
+	attempts     int
 }
 
 func decodeInstance(id daal.InstanceID, r backends.Row) (*instanceRow, error) {
@@ -116,7 +118,7 @@ func decodeInstance(id daal.InstanceID, r backends.Row) (*instanceRow, error) {
 		return nil, fmt.Errorf("intent: row of instance %s is damaged", id)
 	}
 	i := &instanceRow{
-		tip: parseTip(r.Bytes(fTip)), admitted: r.Int(fAdmitted) != 0, state: State(r.Int(fState)), owner: r.Text(fOwner), digest: r.Bytes(fDigest),
+		tip: parseTip(r.Bytes(fTip)), admitted: r.Int(fAdmitted) != 0, state: State(r.Int(fState)), owner: r.Text(fOwner), digest: r.Bytes(fDigest), attempts: int(r.Int(fAttempts)),
 		Registration: Registration{
 			ID: id, Function: Function{fn[0], fn[1]}, Created: time.UnixMilli(r.Int(fCreated)), Trace: r.Text(fTrace),
 			CallerGen: daal.Generation(r.Int(fCallGen)),
@@ -246,7 +248,7 @@ func appendUpdates(id daal.InstanceID, at tip, rec *record, g *Registration, own
 		row.Do = append(row.Do, backends.Change{Field: fState, Set: backends.Int(int64(stateAfter(rec)))})
 	}
 	if g != nil || rec.Kind == recAttempt {
-		row.Do = append(row.Do, backends.Change{Field: fOwner, Set: backends.String(owner)})
+		row.Do = append(row.Do, backends.Change{Field: fOwner, Set: backends.String(owner)}, backends.Change{Field: fAttempts, Add: 1})
 	}
 	if admit {
 		row.Do = append(row.Do, backends.Change{Field: fAdmitted, Set: backends.Int(1)})

@@ -582,14 +582,8 @@ func (r *Runtime) take(i *instance) (*journal, error) {
 			return nil, errExists
 		}
 		i.unblock()
-		attempts := 0
-		for _, rec := range j.records {
-			if rec.Kind == recAttempt {
-				attempts++
-			}
-		}
 		i.mu.Lock()
-		i.attempts = max(i.attempts, attempts)
+		i.attempts = max(i.attempts, j.row.attempts)
 		i.mu.Unlock()
 		j.row.tip = next
 		return j, nil
