@@ -1,7 +1,7 @@
 /** One attempt on one stream: pairs answers with the calls that wait for them, and ends exactly once. */
 import { inspect } from "node:util";
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import { BeldiError, Cancelled, Failure, fromAnswer, fromFailure, tooLarge } from "./errors.js";
+import { BeldiError, Cancelled, Failure, fromAnswer, fromFailure, malformed, tooLarge } from "./errors.js";
 import type { Answer, Attempt as AttemptMessage, Limits, StepSchema } from "./gen/beldi/v1/worker_pb.js";
 import { decode, type Encoded, encode } from "./values.js";
 
@@ -103,6 +103,8 @@ export class Attempt {
   }
 
   key(key: string): string {
+    // Protobuf would send another character instead, and unlike keys would become the same one.
+    if (!key.isWellFormed()) throw malformed(`the key ${JSON.stringify(key)} has half of a surrogate pair`);
     this.#check("key", Buffer.byteLength(key), this.link.limits.key);
     return key;
   }

@@ -3,7 +3,7 @@ import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { type Client as Calls, createClient } from "@connectrpc/connect";
 import { type Connection, type ConnectionOptions, open } from "./address.js";
 import { type Handle, parseTarget } from "./context.js";
-import { BeldiError, fromCall } from "./errors.js";
+import { fromCall, malformed } from "./errors.js";
 import { Functions } from "./gen/beldi/v1/functions_pb.js";
 import { decode, encode } from "./values.js";
 
@@ -62,7 +62,7 @@ export class Client {
 function start(target: string, input: unknown, { key = "" }: StartOptions) {
   const ref = parseTarget(target);
   if (!ref.service) {
-    throw new BeldiError("INVALID_ARGUMENT", "MALFORMED", `the target "${target}" is not "service/function"`);
+    throw malformed(`the target "${target}" is not "service/function"`);
   }
   return { ...ref, input: encode(input), idempotencyKey: key };
 }

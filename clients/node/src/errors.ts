@@ -93,6 +93,10 @@ export function tooLarge(what: string, size: number, limit: number): BeldiError 
   );
 }
 
+export function malformed(message: string): BeldiError {
+  return new BeldiError("INVALID_ARGUMENT", "MALFORMED", message);
+}
+
 /** The error for an answer that is one. */
 export function fromAnswer(error: ErrorMessage): Failure | BeldiError {
   if (error.failure) return toFailure(error.failure, FunctionFailed);
@@ -112,7 +116,12 @@ export function fromCall(error: unknown, attempted: string): Failure | BeldiErro
   if (failure) return toFailure(failure, FunctionFailed);
   const [info] = status.findDetails(ErrorInfoSchema);
   const message = `${attempted}: ${status.rawMessage}`;
-  return new BeldiError(statusName(status.code), info?.reason ?? "", message, info?.metadata);
+  return new BeldiError(
+    isUnreachable(status) ? "UNAVAILABLE" : statusName(status.code),
+    info?.reason ?? "",
+    message,
+    info?.metadata,
+  );
 }
 
 export function toFailure(message: FailureMessage, kind: typeof Failure = Failure): Failure {
@@ -123,6 +132,11 @@ export function toFailure(message: FailureMessage, kind: typeof Failure = Failur
 /** The fields of beldi.v1.Failure. */
 export function fromFailure({ message, code, details }: Failure): { message: string; code: string; details?: Encoded } {
   return details === undefined ? { message, code } : { message, code, details: encode(details) };
+}
+
+// Of the errors of connect(2), a socket that does not exist would be INTERNAL.
+function isUnreachable({ cause }: ConnectError): boolean {
+  return (cause as NodeJS.ErrnoException | undefined)?.syscall === "connect";
 }
 
 function statusName(code: number): StatusName {
