@@ -271,7 +271,7 @@ func parseMessage(data []byte, m protoreflect.Message) error {
 		if f.d == nil {
 			f.d = m.Descriptor().Fields().ByTextName(f.name)
 		}
-		if f.d != nil && f.d.Kind() == protoreflect.MessageKind && ours(f.d.Message()) {
+		if f.d != nil && f.d.Kind() == protoreflect.MessageKind && !f.d.IsMap() && ours(f.d.Message()) {
 			special = append(special, f)
 			continue
 		}

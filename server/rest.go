@@ -48,10 +48,11 @@ func (s *Server) newGateway(ctx context.Context) (http.Handler, error) {
 		runtime.WithDisableHTTPMethodOverride(),
 	)
 	for _, err := range []error{
+		// What is registered later is tried first: instances/{id}:await must come before instances/{id}.
+		beldiv1.RegisterAdminHandlerServer(ctx, mux, adminService{Server: s}),
 		beldiv1.RegisterFunctionsHandlerServer(ctx, mux, functionsService{Server: s}),
 		beldiv1.RegisterStepsHandlerServer(ctx, mux, stepsService{Server: s}),
 		beldiv1.RegisterWorkersHandlerServer(ctx, mux, workersService{Server: s}),
-		beldiv1.RegisterAdminHandlerServer(ctx, mux, adminService{Server: s}),
 	} {
 		if err != nil {
 			return nil, err
