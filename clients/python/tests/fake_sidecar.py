@@ -75,9 +75,12 @@ class Connection:
         self.received: list[pb.FromWorker] = []
         self.running: dict[int, Instance] = {}
         self.ended = asyncio.Event()
+        self._writing = asyncio.Lock()
 
     async def send(self, **parts: Any) -> None:
-        await self.context.write(pb.ToWorker(**parts))
+        # gRPC takes one write at a time.
+        async with self._writing:
+            await self.context.write(pb.ToWorker(**parts))
 
 
 class FakeSidecar(worker_pb2_grpc.WorkersServicer):
@@ -105,6 +108,9 @@ class FakeSidecar(worker_pb2_grpc.WorkersServicer):
         await self._server.start()
 
     async def stop(self) -> None:
+        for held in self._held:
+            held.cancel()
+        await asyncio.gather(*self._held, return_exceptions=True)
         assert self._server is not None
         await self._server.stop(grace=None)
         await self._server.wait_for_termination()

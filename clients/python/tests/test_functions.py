@@ -10,8 +10,8 @@ from datetime import datetime, timezone
 import pytest
 from fake_sidecar import FakeSidecar
 
-import beldi
 from beldi import BeldiError, Context, Failure, FunctionFailed, InvalidArgument, Service, ThreadContext, values
+from beldi._pb.types_pb2 import Error, Payload
 
 BIG = 12345678901234567890123
 
@@ -134,8 +134,8 @@ def test_values_that_json_cannot_say_are_refused() -> None:
 
 
 def test_a_payload_of_another_content_type_is_bytes() -> None:
-    assert values.decode(values.Payload(data=b"x", content_type="image/png")) == b"x"
-    assert values.decode(values.Payload(data=b'{"a":1}', content_type="application/json; charset=utf-8")) == {"a": 1}
+    assert values.decode(Payload(data=b"x", content_type="image/png")) == b"x"
+    assert values.decode(Payload(data=b'{"a":1}', content_type="application/json; charset=utf-8")) == {"a": 1}
 
 
 async def test_failure_ends_the_instance(sidecar: FakeSidecar, service: Service) -> None:
@@ -312,9 +312,7 @@ async def test_limits_are_checked_at_the_call(sidecar: FakeSidecar, service: Ser
 
 
 async def test_a_refused_step_raises_and_may_be_handled(sidecar: FakeSidecar, service: Service) -> None:
-    refusal = beldi.errors.types.Error(
-        code=3, reason="BAD_EXPRESSION", message="unexpected end", metadata={"column": "8"}
-    )
+    refusal = Error(code=3, reason="BAD_EXPRESSION", message="unexpected end", metadata={"column": "8"})
     sidecar.refuse = {"cond_write": refusal}
 
     @service.function
@@ -330,7 +328,7 @@ async def test_a_refused_step_raises_and_may_be_handled(sidecar: FakeSidecar, se
 
 @pytest.mark.parametrize("further_step", [True, False])
 async def test_a_refused_write_never_completes(sidecar: FakeSidecar, service: Service, further_step: bool) -> None:
-    sidecar.refuse = {"write": beldi.errors.types.Error(code=7, reason="FOREIGN_TABLE", message="not yours")}
+    sidecar.refuse = {"write": Error(code=7, reason="FOREIGN_TABLE", message="not yours")}
     refused = asyncio.Event()
     told = asyncio.Event()
 

@@ -144,7 +144,8 @@ async def test_a_lost_stream_cancels_and_comes_back(address: str, caplog: pytest
         await cancelled.wait()
         async with FakeSidecar(address) as second:
             assert (await second.run("answers")).output == "here"
-    assert [record.getMessage().split(" (")[0] for record in caplog.records] == [f"lost the sidecar at {address}"]
+            said = [record.getMessage().split(" (")[0] for record in caplog.records]
+    assert said == [f"lost the sidecar at {address}"]
 
 
 async def test_a_sidecar_that_is_not_there_is_waited_for(
@@ -152,7 +153,12 @@ async def test_a_sidecar_that_is_not_there_is_waited_for(
 ) -> None:
     service = Service("hotel")
     logged = asyncio.Event()
-    monkeypatch.setattr(logging.getLogger("beldi"), "filters", [lambda _: logged.set() or True])
+
+    def on_record(_: logging.LogRecord) -> bool:
+        logged.set()
+        return True
+
+    monkeypatch.setattr(logging.getLogger("beldi"), "filters", [on_record])
 
     @service.function
     async def answers(ctx: Context, _: None) -> str:
