@@ -3,12 +3,14 @@ package conformance
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -72,10 +74,9 @@ func startSidecar(t *testing.T, flags ...string) *sidecar {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	http := freeAddress(t)
 	socket := filepath.Join(dir, "beldi.sock")
 	cmd := exec.Command(build(t, "github.com/beldi/beldi/cmd/beldi"), append([]string{"serve",
-		"--data", filepath.Join(dir, "data"), "--socket", socket, "--grpc", "off", "--http", http}, flags...)...)
+		"--data", filepath.Join(dir, "data"), "--socket", socket, "--grpc", "off", "--http", "127.0.0.1:0"}, flags...)...)
 	cmd.Dir = dir
 	start(t, "sidecar", cmd)
 
@@ -85,13 +86,22 @@ func startSidecar(t *testing.T, flags ...string) *sidecar {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	s := &sidecar{beldiv1.NewFunctionsClient(conn), beldiv1.NewAdminClient(conn), "unix://" + socket, "http://" + http}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	if _, err := s.admin.GetInfo(ctx, &beldiv1.GetInfoRequest{}); err != nil {
-		t.Fatalf("the sidecar does not answer: %v", err)
+	// The note beside the socket says where a sidecar listens.
+	var note struct{ HTTP string }
+	waitUntil(t, "the sidecar says where it listens", func() bool {
+		text, err := os.ReadFile(socket + ".json")
+		return err == nil && json.Unmarshal(text, &note) == nil
+	})
+	return &sidecar{beldiv1.NewFunctionsClient(conn), beldiv1.NewAdminClient(conn), "unix://" + socket, "http://" + note.HTTP}
+}
+
+func waitUntil(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !done(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited %s until %s", patience, what)
+		}
 	}
-	return s
 }
 
 func freeAddress(t *testing.T) string {
@@ -107,8 +117,7 @@ func freeAddress(t *testing.T) string {
 // waitFor waits until the functions of a service can run.
 func (s *sidecar) waitFor(t *testing.T, service string, functions int) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
-	for {
+	waitUntil(t, fmt.Sprintf("the app offers %d functions of service %s", functions, service), func() bool {
 		list, err := s.functions.ListFunctions(t.Context(), &beldiv1.ListFunctionsRequest{})
 		if err != nil {
 			t.Fatalf("list functions: %v", err)
@@ -119,19 +128,14 @@ func (s *sidecar) waitFor(t *testing.T, service string, functions int) {
 				live++
 			}
 		}
-		if live >= functions {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the app offers %d functions of service %s, want %d", live, service, functions)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+		return live >= functions
+	})
 }
 
-// supervise runs an app as its service, again whenever it dies, until the test ends.
-func (s *sidecar) supervise(t *testing.T, command []string, service, dir string) {
+// supervise runs an app as its service, again whenever it dies, until the test ends. It counts the deaths.
+func (s *sidecar) supervise(t *testing.T, command []string, service, dir string) *atomic.Int64 {
 	t.Helper()
+	deaths := new(atomic.Int64)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	var log syncBuffer
@@ -150,11 +154,13 @@ func (s *sidecar) supervise(t *testing.T, command []string, service, dir string)
 			cmd.Stdout, cmd.Stderr = &log, &log
 			err := cmd.Run()
 			fmt.Fprintf(&log, "[exit: %v]\n", err)
+			deaths.Add(1)
 			if time.Since(began) < 50*time.Millisecond { // it cannot even start; do not spin
 				time.Sleep(50 * time.Millisecond)
 			}
 		}
 	}()
+	return deaths
 }
 
 func (s *sidecar) command(ctx context.Context, command []string, service, dir string) *exec.Cmd {
