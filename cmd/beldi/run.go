@@ -45,6 +45,9 @@ func (c *runCmd) Run(e *env) error {
 		say("joined the sidecar that runs already (pid %d): %s", at.Pid, at.describe())
 		return c.supervise(e, list, *at, loaded.Token, nil, say)
 	}
+	if err := c.profile(e); err != nil {
+		return err
+	}
 	s, err := start(loaded, c.log(e, slog.LevelWarn))
 	if errors.Is(err, pebble.ErrLocked) {
 		if at, err = await(e.ctx, loaded, err); err != nil {
@@ -57,9 +60,6 @@ func (c *runCmd) Run(e *env) error {
 		return err
 	}
 	say("%s, fsync %s; %s", storeName(s.note), onOff(loaded.Fsync && loaded.Store == "pebble"), s.note.describe())
-	if err := c.profile(e); err != nil {
-		return errors.Join(err, s.stop())
-	}
 	return errors.Join(c.supervise(e, list, s.note, loaded.Token, s.Done(), say), s.stop())
 }
 
@@ -78,13 +78,20 @@ func onOff(on bool) string {
 }
 
 func (n note) describe() string {
-	var at []string
-	for _, a := range []struct{ name, where string }{{"gRPC", n.address()}, {"gRPC", n.GRPC}, {"REST", n.url()}} {
-		if a.where != "" && !slices.Contains(at, a.name+" "+a.where) {
-			at = append(at, a.name+" "+a.where)
-		}
+	var grpc, all []string
+	if n.Socket != "" {
+		grpc = append(grpc, "unix://"+n.Socket)
 	}
-	return strings.Join(at, ", ")
+	if n.GRPC != "" {
+		grpc = append(grpc, n.GRPC)
+	}
+	if len(grpc) > 0 {
+		all = append(all, "gRPC "+strings.Join(grpc, " and "))
+	}
+	if n.HTTP != "" {
+		all = append(all, "REST "+n.url())
+	}
+	return strings.Join(all, ", ")
 }
 
 // supervise runs the commands until the context ends, or the sidecar does.

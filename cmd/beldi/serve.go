@@ -44,12 +44,12 @@ func (c *serveCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
+	if err := c.profile(e); err != nil {
+		return err
+	}
 	s, err := start(loaded, c.log(e, slog.LevelInfo))
 	if err != nil {
 		return err
-	}
-	if err := c.profile(e); err != nil {
-		return errors.Join(err, s.stop())
 	}
 	select {
 	case <-e.ctx.Done():
@@ -164,7 +164,9 @@ func (s *sidecar) leaveNotes(loaded *config.Loaded) error {
 		return fmt.Errorf("note where the sidecar is: %w", err)
 	}
 	for _, file := range s.notes {
-		if err := os.WriteFile(file, text, 0o600); err != nil {
+		// Renamed into place: a reader finds a whole note or none.
+		err := errors.Join(os.WriteFile(file+".new", text, 0o600), os.Rename(file+".new", file))
+		if err != nil {
 			return fmt.Errorf("note where the sidecar is: %w", err)
 		}
 	}

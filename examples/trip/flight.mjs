@@ -24,7 +24,7 @@ flight.function("cancel", async (ctx, booking) => {
   await ctx.update(
     "seats",
     booked.flight,
-    "{'city': value.city, 'price': value.price, 'free': value.free + 1}",
+    "{'city': value.city, 'price': value.price, 'free': dyn(value.free + 1)}",
   );
 });
 
