@@ -5,12 +5,14 @@ import (
 	"runtime/debug"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/encoding"
+	_ "google.golang.org/grpc/encoding/proto" // the codec that ours wraps
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/peer"
-	"google.golang.org/grpc/status"
 )
 
 // guarded wraps the handlers of a service: who may call, what cannot be decoded, and what panics. Interceptors would do for the first and the
-// last, but run after decoding, and grpc calls a request that it cannot decode INTERNAL.
+// last, but not for the second.
 func (s *Server) guarded(d *grpc.ServiceDesc) *grpc.ServiceDesc {
 	out := *d
 	out.Methods = make([]grpc.MethodDesc, len(d.Methods))
@@ -21,12 +23,7 @@ func (s *Server) guarded(d *grpc.ServiceDesc) *grpc.ServiceDesc {
 			if f := s.admitCall(ctx); f != nil {
 				return nil, f
 			}
-			return handle(srv, ctx, func(m any) error {
-				if err := decode(m); err != nil {
-					return malformed("request cannot be decoded: %s", status.Convert(err).Message())
-				}
-				return nil
-			}, nil)
+			return handle(srv, ctx, func(m any) error { return receive(decode, m) }, nil)
 		}
 		out.Methods[i] = m
 	}
@@ -38,11 +35,46 @@ func (s *Server) guarded(d *grpc.ServiceDesc) *grpc.ServiceDesc {
 			if f := s.admitCall(stream.Context()); f != nil {
 				return f
 			}
-			return handle(srv, stream)
+			return handle(srv, guardedStream{stream})
 		}
 		out.Streams[i] = m
 	}
 	return &out
+}
+
+type guardedStream struct{ grpc.ServerStream }
+
+func (s guardedStream) RecvMsg(m any) error { return receive(s.ServerStream.RecvMsg, m) }
+
+// received is a message with what is wrong with it. grpc answers INTERNAL by itself, before the service sees anything, when a codec fails;
+// so ours does not fail.
+type received struct {
+	m   any
+	err error
+}
+
+func receive(recv func(any) error, m any) error {
+	r := received{m: m}
+	if err := recv(&r); err != nil {
+		return err
+	}
+	if r.err != nil {
+		return malformed("the message cannot be decoded: %v", r.err)
+	}
+	return nil
+}
+
+// codec is grpc's own for protobuf, but for received messages.
+type codec struct{ encoding.CodecV2 }
+
+func newCodec() codec { return codec{encoding.GetCodecV2("proto")} }
+
+func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
+	if r, ok := v.(*received); ok {
+		r.err = c.CodecV2.Unmarshal(data, r.m)
+		return nil
+	}
+	return c.CodecV2.Unmarshal(data, v)
 }
 
 // admitCall: the Unix socket is guarded by its file mode, TCP by the token.

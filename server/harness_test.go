@@ -39,7 +39,7 @@ func start(t *testing.T, change ...func(*wiring.Options)) *sidecar {
 		HTTP:       "127.0.0.1:0",
 		Socket:     filepath.Join(t.TempDir(), "s"),
 		DrainLimit: time.Millisecond, // tests that drain say how long
-		Log:        slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Log:        slog.New(slog.DiscardHandler),
 		Version:    "test",
 	}
 	for _, f := range change {
@@ -235,7 +235,8 @@ func (s *sidecar) rest(method, path, body string, headers ...string) response {
 	s.t.Helper()
 	req, err := http.NewRequestWithContext(s.t.Context(), method, s.url+path, strings.NewReader(body))
 	if err != nil {
-		s.t.Fatal(err)
+		s.t.Error(err) // no Fatal: functions call this, too
+		return response{}
 	}
 	for _, h := range headers {
 		name, value, _ := strings.Cut(h, ": ")
@@ -247,12 +248,14 @@ func (s *sidecar) rest(method, path, body string, headers ...string) response {
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		s.t.Fatal(err)
+		s.t.Error(err)
+		return response{}
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	if err != nil {
-		s.t.Fatal(err)
+		s.t.Error(err)
+		return response{}
 	}
 	return response{resp.StatusCode, string(text), resp.Header}
 }

@@ -98,7 +98,9 @@ func listenSocket(path string) (net.Listener, error) {
 			c.Close()
 			return nil, fmt.Errorf("server: listen on %s: another sidecar does", path)
 		}
-		if errors.Is(dialErr, syscall.ECONNREFUSED) {
+		// A file that is no socket refuses as well: it is not ours to remove.
+		at, statErr := os.Lstat(path)
+		if errors.Is(dialErr, syscall.ECONNREFUSED) && statErr == nil && at.Mode().Type() == os.ModeSocket {
 			if err := os.Remove(path); err != nil {
 				return nil, fmt.Errorf("server: remove the dead socket: %w", err)
 			}

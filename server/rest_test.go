@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/beldi/beldi/internal/wiring"
+	beldiv1 "github.com/beldi/beldi/proto/beldi/v1"
 )
 
 // echo answers attempts by f over a stream: the input is the result.
@@ -18,7 +19,9 @@ func echo(w *worker) {
 		for _, a := range m.GetAttempts() {
 			step := complete(a.GetAttempt(), "")
 			step.GetComplete().Output = a.GetInput()
-			w.steps(step)
+			if w.stream.Send(&beldiv1.FromWorker{Steps: []*beldiv1.Step{step}}) != nil {
+				return
+			}
 		}
 	}
 }

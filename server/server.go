@@ -137,6 +137,7 @@ func newHTTP(h http.Handler, log *slog.Logger) *http.Server {
 
 func (s *Server) newGRPC() *grpc.Server {
 	g := grpc.NewServer(
+		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(maxMessage),
 		// A worker that was stopped (SIGSTOP) or cut off answers no ping: it is given up, and its attempts run elsewhere.
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 5 * time.Second, Timeout: 5 * time.Second}),

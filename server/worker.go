@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/beldi/beldi/daal"
 	"github.com/beldi/beldi/intent"
@@ -43,7 +41,7 @@ type workersService struct {
 func (s workersService) Work(g grpc.BidiStreamingServer[beldiv1.FromWorker, beldiv1.ToWorker]) error {
 	first, err := g.Recv()
 	if err != nil {
-		return recvError(err)
+		return err
 	}
 	hello := first.GetHello()
 	if hello == nil {
@@ -82,14 +80,6 @@ func (s workersService) Work(g grpc.BidiStreamingServer[beldiv1.FromWorker, beld
 	}
 	if errors.Is(err, io.EOF) {
 		return nil
-	}
-	return err
-}
-
-// recvError: what grpc cannot decode it calls INTERNAL, but it is the client's mistake.
-func recvError(err error) error {
-	if status.Code(err) == codes.Internal {
-		return malformed("message cannot be decoded: %s", status.Convert(err).Message())
 	}
 	return err
 }
@@ -263,7 +253,7 @@ func (st *stream) read(g grpc.BidiStreamingServer[beldiv1.FromWorker, beldiv1.To
 		}
 		var err error
 		if m, err = g.Recv(); err != nil {
-			return recvError(err)
+			return err
 		}
 	}
 }
