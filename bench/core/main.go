@@ -149,7 +149,7 @@ func (f *figures) add(name string, value float64, unit string, g goal) {
 		}
 	}
 	f.list = append(f.list, line)
-	fmt.Printf("  %-66s %12g %-8s %-10s %s\n", name, line.Value, unit, line.Goal, verdict)
+	fmt.Printf("  %-72s %10g %-8s %-10s %s\n", name, line.Value, unit, line.Goal, verdict)
 }
 
 // round keeps four significant digits of small figures.
