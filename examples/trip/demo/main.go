@@ -44,7 +44,7 @@ func main() {
 	flag.Float64Var(&o.kills, "kills", 1, "kills a second; 0: none")
 	flag.IntVar(&o.requests, "requests", 1000, "how many of the requests to send")
 	flag.IntVar(&o.clients, "clients", 16, "how many requests at once")
-	flag.DurationVar(&o.limit, "limit", 110*time.Second, "give up after this time")
+	flag.DurationVar(&o.limit, "limit", 5*time.Minute, "give up after this time")
 	flag.StringVar(&o.spoil, "break", "", "spoil the tables before the audit, which must notice: booking, payment, room or money")
 	flag.BoolVar(&o.keep, "keep", false, "keep the store and the logs")
 	flag.Parse()

@@ -53,8 +53,9 @@ func sendAll(ctx context.Context, client *beldi.Client, requests []request, clie
 	defer cancel(nil)
 	outcomes := make([]outcome, len(requests))
 	var tries, next atomic.Int64
-	bar := progressbar.NewOptions(len(requests), progressbar.OptionSetDescription("booking"),
-		progressbar.OptionSetWriter(os.Stderr), progressbar.OptionShowCount(), progressbar.OptionThrottle(100*time.Millisecond))
+	bar := progressbar.NewOptions(len(requests), progressbar.OptionSetDescription("booking"), progressbar.OptionSetWriter(os.Stderr),
+		progressbar.OptionShowCount(), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(),
+		progressbar.OptionSetVisibility(onTerminal()))
 	var all sync.WaitGroup
 	for range clients {
 		all.Go(func() {
@@ -76,7 +77,6 @@ func sendAll(ctx context.Context, client *beldi.Client, requests []request, clie
 	}
 	all.Wait()
 	_ = bar.Finish()
-	fmt.Fprintln(os.Stderr)
 	return sent{outcomes, tries.Load()}, context.Cause(ctx)
 }
 
@@ -102,6 +102,11 @@ func send(ctx context.Context, client *beldi.Client, r request, tries *atomic.In
 			return outcome{}, fmt.Errorf("book %s: %w; the last answer was: %w", r.ID, context.Cause(ctx), err)
 		}
 	}
+}
+
+func onTerminal() bool {
+	info, err := os.Stderr.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 func readLines[T any](file string) ([]T, error) {

@@ -120,8 +120,10 @@ func (w *world) cli(ctx context.Context, args ...string) ([]byte, error) {
 	return out, nil
 }
 
-// killNowAndThen kills a process, chosen by chance, at random intervals: rate times a second on average. The first
-// two are a function and the sidecar, so that even a short run sees both.
+// killNowAndThen kills a process, chosen by chance, at random intervals: rate times a second on average, if processes
+// start at once. Mostly it waits until the last victim is back, so that a slow machine gets on with the work; one time
+// in four it strikes again meanwhile. The first two victims are a function and the sidecar, so that even a short run
+// sees both.
 func (w *world) killNowAndThen(ctx context.Context, rng *rand.Rand, rate float64) {
 	for n := 0; rate > 0; n++ {
 		pause := time.Duration((0.5 + rng.Float64()) / rate * float64(time.Second))
@@ -129,10 +131,14 @@ func (w *world) killNowAndThen(ctx context.Context, rng *rand.Rand, rate float64
 		if n == 1 || n > 1 && rng.IntN(3) == 0 {
 			victim = w.sidecar
 		}
+		patient := rng.IntN(4) > 0
 		select {
 		case <-time.After(pause):
-			victim.kill()
 		case <-ctx.Done():
+			return
+		}
+		victim.kill()
+		if patient && w.ready(ctx) != nil {
 			return
 		}
 	}
