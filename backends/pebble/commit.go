@@ -1,7 +1,6 @@
 package pebble
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 
@@ -92,10 +91,16 @@ func (s *Store) commitGroup(waiting []*request) int {
 		}
 		answers = append(answers, g.judge(r.batch))
 	}
+	g.closeIterator()
 	err := s.brokenErr()
 	if err == nil && g.dirty {
 		err = s.write(g)
 	}
+	if err == nil {
+		s.recent.put(g.rows) // before a read that waits for the group returns; a later read must not see less
+	}
+	s.inflight.Store(nil)
+	close(g.done)
 	for i, a := range answers {
 		// After a failure no answer is sure: a refusal may rest on rows of the group, which a crash would take back.
 		if err != nil {
@@ -118,8 +123,6 @@ func (s *Store) write(g *group) error {
 		s.fail(fmt.Errorf("commit: %w", err))
 		err = s.brokenErr()
 	}
-	s.inflight.Store(nil)
-	close(g.done)
 	return err
 }
 
@@ -139,6 +142,7 @@ func (s *Store) sync(batch *pebbledb.Batch) error {
 // Store.inflight.
 type group struct {
 	store *Store
+	it    *pebbledb.Iterator // of pebble as it was before the group; made when it is first needed
 	done  chan struct{}
 	at    map[string]int // rows, by key
 	rows  []groupRow     // each row that a batch looked at, once
@@ -148,7 +152,7 @@ type group struct {
 }
 
 type groupRow struct {
-	key   []byte
+	key   string
 	row   backends.Row
 	dirty bool // differs from pebble's
 }
@@ -203,27 +207,53 @@ func (g *group) find(k backends.Key) (int, error) {
 	if at, ok := g.at[string(key)]; ok {
 		return at, nil
 	}
-	row, err := g.store.load(key)
-	if err != nil {
-		return 0, err
+	row, ok := g.store.recent.get(key)
+	if !ok {
+		var err error
+		if row, err = g.load(key); err != nil {
+			return 0, err
+		}
 	}
-	g.at[string(key)] = len(g.rows)
-	g.rows = append(g.rows, groupRow{key: key, row: row})
+	r := groupRow{key: string(key), row: row}
+	g.at[r.key] = len(g.rows)
+	g.rows = append(g.rows, r)
 	return len(g.rows) - 1, nil
+}
+
+// load reads a row from pebble. One iterator serves the group: to make one costs as much as several looks.
+func (g *group) load(key []byte) (row backends.Row, err error) {
+	if g.it == nil {
+		if g.it, err = g.store.db.NewIter(&pointRead); err != nil {
+			return nil, err
+		}
+	}
+	if row, err = rowAt(g.it, key); err != nil {
+		g.closeIterator()
+	}
+	return row, err
+}
+
+func (g *group) closeIterator() {
+	if g.it != nil {
+		_ = g.it.Close() // its error is that of a look, which has been answered
+		g.it = nil
+	}
 }
 
 // fill puts the rows that have changed into a batch; one that several batches changed, once.
 func (g *group) fill(batch *pebbledb.Batch) error {
-	var value []byte
+	var key, value []byte
 	for _, r := range g.rows {
+		if !r.dirty {
+			continue
+		}
+		key = append(key[:0], r.key...)
 		var err error
-		switch {
-		case !r.dirty:
-		case r.row.Exists():
+		if r.row.Exists() {
 			value = appendRow(value[:0], r.row)
-			err = batch.Set(r.key, value, nil)
-		default:
-			err = batch.Delete(r.key, nil)
+			err = batch.Set(key, value, nil)
+		} else {
+			err = batch.Delete(key, nil)
 		}
 		if err != nil {
 			return err
@@ -239,7 +269,7 @@ func (g *group) writes(key []byte) bool {
 
 func (g *group) writesWithin(lo, hi []byte) bool {
 	for _, r := range g.rows {
-		if r.dirty && bytes.Compare(lo, r.key) <= 0 && bytes.Compare(r.key, hi) < 0 {
+		if r.dirty && string(lo) <= r.key && r.key < string(hi) {
 			return true
 		}
 	}

@@ -184,8 +184,8 @@ func isSync(op errorfs.Op) bool {
 func TestReadsWaitForSync(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var gate syncGate
-		s := open(t, pebble.Options{Dir: "data", FS: errorfs.Wrap(vfs.NewMem(), &gate)})
-		defer s.Close()
+		o := pebble.Options{Dir: "data", FS: errorfs.Wrap(vfs.NewMem(), &gate)}
+		s := open(t, o)
 		key := func(sort string) backends.Key { return backends.Key{Kind: backends.KindCell, Part: "p", Sort: sort} }
 		set := func(sort string) backends.Update {
 			return backends.Update{Key: key(sort), Do: []backends.Change{{Field: "n", Add: 1}}}
@@ -195,15 +195,27 @@ func TestReadsWaitForSync(t *testing.T) {
 				t.Errorf("apply: %s %v", a.Outcome, a.Err)
 			}
 		}
-		apply(set("old"), set("gone"))
+		apply(set("old"), set("cold"), set("gone"))
+		if err := s.Close(); err != nil { // the next one remembers no rows
+			t.Fatal(err)
+		}
+		s = open(t, o)
+		defer s.Close()
+		apply(set("hot"))
 
 		release := gate.shut()
-		go apply(set("new"), backends.Update{Key: key("gone"), Delete: true})
+		go apply(set("new"), set("cold"), set("hot"), backends.Update{Key: key("gone"), Delete: true})
 		synctest.Wait()
 		go apply(set("later")) // the next group
 		synctest.Wait()
 
-		get := func(sort string) func() { return func() { _, _ = s.Get(t.Context(), key(sort)) } }
+		get := func(sort string, want int64) func() {
+			return func() {
+				if row, err := s.Get(t.Context(), key(sort)); err != nil || row.Int("n") != want {
+					t.Errorf("get %s: %v %v, want %d", sort, row, err, want)
+				}
+			}
+		}
 		query := func(prefix string) func() {
 			r := backends.Range{Kind: backends.KindCell, Part: "p", Prefix: prefix, Limit: 5}
 			return func() { _, _ = s.Query(t.Context(), r) }
@@ -218,10 +230,12 @@ func TestReadsWaitForSync(t *testing.T) {
 			read  func()
 			waits bool
 		}{
-			{"get of a row that the group wrote", get("new"), true},
-			{"get of a row that the group deleted", get("gone"), true},
-			{"get of another row", get("old"), false},
-			{"get of a row of the next group", get("later"), false},
+			{"get of a row that the group made", get("new", 1), true},
+			{"get of a row that the group changed", get("cold", 2), true},
+			{"get of a row that the group deleted", get("gone", 0), true},
+			{"get of a row that the store remembers from before the group", get("hot", 1), false},
+			{"get of another row", get("old", 1), false},
+			{"get of a row of the next group", get("later", 0), false},
 			{"query over the group's rows", query(""), true},
 			{"query beside the group's rows", query("o"), false},
 			{"scan over the group's rows", scan(""), true},

@@ -48,7 +48,7 @@ const defaultCacheBytes = 16 << 20
 // Memory for rows that are not in tables yet is bounded by memTables*memTableBytes. Larger tables would save some
 // compaction, but a sidecar is to stay small beside the function that it serves.
 const (
-	memTableBytes = 4 << 20
+	memTableBytes = 8 << 20
 	memTables     = 4
 )
 
@@ -70,6 +70,7 @@ type Store struct {
 	// gate is held for reading by who reads from db, so that Close can wait for them.
 	gate sync.RWMutex
 
+	recent    recent
 	inflight  atomic.Pointer[group] // the group that is in pebble, and maybe not on disk
 	requests  sync.Pool             // of *request
 	committed chan struct{}         // closed when the committer has ended
@@ -124,8 +125,8 @@ func (s *Store) pebbleOptions(o Options) *pebbledb.Options {
 	p := &pebbledb.Options{
 		FS:                          s.disk,
 		Lock:                        s.lock,
-		CacheSize:                   o.CacheBytes,
-		FormatMajorVersion:          pebbledb.FormatColumnarBlocks, // pinned, so that a newer pebble does not raise it unasked
+		CacheSize:                   o.CacheBytes + memTables*memTableBytes, // pebble takes memtables out of the cache's size
+		FormatMajorVersion:          pebbledb.FormatColumnarBlocks,          // pinned, so that a newer pebble does not raise it unasked
 		MemTableSize:                memTableBytes,
 		MemTableStopWritesThreshold: memTables,
 		Logger:                      logger{s},
@@ -156,24 +157,34 @@ func (s *Store) read(ctx context.Context, key []byte) (backends.Row, error) {
 	if err := s.usable(ctx); err != nil {
 		return nil, err
 	}
-	row, err := s.load(key)
+	if row, ok := s.recent.get(key); ok {
+		return row, nil
+	}
+	it, err := s.db.NewIter(&pointRead)
 	if err != nil {
+		return nil, err
+	}
+	row, err := rowAt(it, key)
+	if err := errors.Join(err, it.Close()); err != nil {
 		return nil, err
 	}
 	return row, s.settled(ctx, func(g *group) bool { return g.writes(key) })
 }
 
-// load reads a row as pebble has it now, on disk or not.
-func (s *Store) load(key []byte) (backends.Row, error) {
-	value, closer, err := s.db.Get(key)
-	if errors.Is(err, pebbledb.ErrNotFound) {
-		return nil, nil
+// pointRead is how single rows are read. DB.Get would be the obvious way, but it leaves out the Bloom filters of the
+// last level, where nearly all rows are: to learn that a row does not exist would cost a table lookup.
+var pointRead = pebbledb.IterOptions{UseL6Filters: true}
+
+// rowAt reads a row as pebble has it in the iterator's view, on disk or not.
+func rowAt(it *pebbledb.Iterator, key []byte) (backends.Row, error) {
+	if !it.SeekPrefixGE(key) { // the whole key is the prefix
+		return nil, it.Error()
 	}
+	value, err := it.ValueAndErr()
 	if err != nil {
 		return nil, err
 	}
-	row, err := decodeRow(value)
-	return row, errors.Join(err, closer.Close())
+	return decodeRow(value)
 }
 
 // settled waits until what was read from pebble is on disk (P2). It must be called after the read, or a group could come
