@@ -23,7 +23,7 @@ import (
 // sidecar is a real one over the memory store, with clients.
 type sidecar struct {
 	*wiring.Sidecar
-	t         *testing.T
+	t         testing.TB
 	conn      *grpc.ClientConn
 	functions beldiv1.FunctionsClient
 	steps     beldiv1.StepsClient
@@ -32,7 +32,7 @@ type sidecar struct {
 	url       string
 }
 
-func start(t *testing.T, change ...func(*wiring.Options)) *sidecar {
+func start(t testing.TB, change ...func(*wiring.Options)) *sidecar {
 	t.Helper()
 	o := wiring.Options{
 		GRPC:       "127.0.0.1:0",
@@ -50,6 +50,7 @@ func start(t *testing.T, change ...func(*wiring.Options)) *sidecar {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		http.DefaultClient.CloseIdleConnections()
 		if err := running.Close(); err != nil {
 			t.Errorf("close: %v", err)
 		}
@@ -63,7 +64,7 @@ func start(t *testing.T, change ...func(*wiring.Options)) *sidecar {
 	return s
 }
 
-func dial(t *testing.T, target string) *grpc.ClientConn {
+func dial(t testing.TB, target string) *grpc.ClientConn {
 	t.Helper()
 	conn, err := grpc.NewClient(target, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
@@ -75,7 +76,7 @@ func dial(t *testing.T, target string) *grpc.ClientConn {
 
 // worker is a process at the other end of a stream, played by the test.
 type worker struct {
-	t      *testing.T
+	t      testing.TB
 	stream grpc.BidiStreamingClient[beldiv1.FromWorker, beldiv1.ToWorker]
 	// What came and was not asked for yet.
 	attempts []*beldiv1.Attempt
