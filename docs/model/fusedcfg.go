@@ -90,20 +90,21 @@ func registerFused() {
 	// --- one request: runs 0 and 1 of it (a client asked twice), a take-over, forgetting, a second life
 	base := FCfg{n: 1, prog: progInc, runs: [FI]int8{3}, takes: [FI]int8{1}, resend: 1, forget: true, again: true, out: outEpoch, envOut: true}
 	fused("F/inc", "ok", "three runs of a request and a take-over, asked for again once forgotten", base)
-	fused("F/inc-cut", "ok", "the same; batches cut anywhere, registration at any time", fwith(base, func(f *FCfg) { f.any, f.bare, f.net = true, true, 2 }))
+	fused("F/inc-cut", "ok", "two runs; batches cut anywhere, registration at any time", fwith(base, func(f *FCfg) { f.any, f.bare, f.runs, f.net, f.envOut = true, true, [FI]int8{2}, 2, false }))
 	wrw := fwith(base, func(f *FCfg) { f.prog, f.runs, f.net = progWRW, [FI]int8{2}, 2 })
 	cut := fwith(wrw, func(f *FCfg) { f.any = true })
 	fused("F/wrw", "ok", "write, read, write; registration at any time", fwith(wrw, func(f *FCfg) { f.bare = true }))
 	fused("F/wrw-cut", "ok", "batches cut anywhere", cut)
-	fused("F/wrw-takes", "ok", "two take-overs, no second life", fwith(cut, func(f *FCfg) { f.bare, f.takes, f.again, f.envOut = true, [FI]int8{2}, false, false }))
+	fused("F/wrw-takes", "ok", "two take-overs, no second life", fwith(cut, func(f *FCfg) { f.takes, f.again, f.envOut, f.any = [FI]int8{2}, false, false, false }))
 	// --- two requests at once
 	two := fwith(base, func(f *FCfg) {
 		f.n, f.runs, f.takes, f.again, f.envOut = 2, [FI]int8{2, 2}, [FI]int8{1, 1}, false, false
 	})
 	fused("F/two", "ok", "two instances increment one cell", fwith(two, func(f *FCfg) { f.net = 2 }))
 	other := fwith(two, func(f *FCfg) { f.runs, f.takes = [FI]int8{2, 1}, [FI]int8{1, 0} })
-	branch := fwith(other, func(f *FCfg) { f.prog, f.any, f.bare, f.net = progBranch, true, true, 2 })
+	branch := fwith(other, func(f *FCfg) { f.prog, f.any, f.net, f.runs[0] = progBranch, true, 2, 1 })
 	fused("F/branch-cut", "ok", "branch on a read, another instance writes the cell; batches cut anywhere", branch)
+	fused("F/branch-early", "ok", "registration at any time", fwith(branch, func(f *FCfg) { f.any, f.bare, f.runs[0] = false, true, 2 }))
 	mix := fwith(other, func(f *FCfg) { f.prog = progMix })
 	fused("F/mix", "ok", "branch on a read, a read after a write; another instance writes both cells", mix)
 	sb := fwith(other, func(f *FCfg) { f.prog = progSB })
@@ -128,6 +129,7 @@ func registerFused() {
 	fused("F/call", "ok", "caller and callee, both forgotten, asked for again; callee ids name the caller's life", fwith(call, func(f *FCfg) { f.resend = 0; f.takes[0] = 0 }))
 	once := fwith(call, func(f *FCfg) { f.again = false })
 	fused("F/call-once", "ok", "one life, take-overs of both, batches sent twice, other callees forgotten", fwith(once, func(f *FCfg) { f.envReg = true; f.runs[0], f.takes[1] = 1, 1 }))
+	fused("F/call-callee", "ok", "two take-overs of the callee", fwith(once, func(f *FCfg) { f.runs[0], f.takes[0] = 1, 0 }))
 	fused("F/call-same-id", "bad", "a callee's id is made of caller and step only: the second life gets the first one's result", fwith(call, func(f *FCfg) { f.ids = false; f.resend = 0; f.takes[0] = 0 }))
 	// --- the registry fence of requests from outside
 	text := fwith(base, func(f *FCfg) { f.out, f.again, f.envOut, f.runs = outText, false, false, [FI]int8{2} })
@@ -142,6 +144,7 @@ func registerFused() {
 	fused("var/F/lean-mix", "ok", "", fwith(mix, lean))
 	fused("var/F/lean-wrw-cut", "ok", "", fwith(cut, lean))
 	fused("var/F/lean-cond-opt", "ok", "", fwith(del, lean))
+	fused("var/F/lean-call", "ok", "", fwith(once, func(f *FCfg) { f.lean, f.envReg, f.runs[0] = true, true, 1 }))
 	fused("var/F/no-registry-fence", "ok", "callees go in without a look at the registry fence", fwith(call, func(f *FCfg) { f.noReg = true; f.takes[0], f.takes[1] = 0, 1 }))
 	fused("var/F/no-registry-fence-lean", "ok", "and take-overs append nothing", fwith(once, func(f *FCfg) { f.noReg, f.lean = true, true; f.runs[0] = 1 }))
 	fused("var/F/lost-is-superseded", "ok", "one's own lost answer is taken for supersession: safe", fwith(mix, func(f *FCfg) { f.mut = uLostSuper }))
@@ -161,6 +164,7 @@ func registerFused() {
 	m("early-answer", "the client is answered before done is durable", reads, uEarlyAnswer)
 	m("forget-order", "the row goes before the fence is raised", fwith(base, func(f *FCfg) { f.steps = true; f.again = false }), uForgetOrder)
 	m("run-again", "a run refused by the fence starts over by itself", fwith(text, func(f *FCfg) { f.out = outClock }), uRerun)
+	m("run-renews", "a run refused by the fence inserts its row under a newer generation", fwith(base, func(f *FCfg) { f.again = false }), uRenewRun)
 	m("look-first", "the row is looked for before the epoch is read", base, uLookFirst)
 	m("grown", "no answer: more is sent under the same nonce", fwith(cut, func(f *FCfg) { f.prog = progMix }), uGrown)
 	m("no-drain", "a read passes queued writes", sb, uNoDrain)
