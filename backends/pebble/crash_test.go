@@ -112,16 +112,7 @@ func TestPowerLoss(t *testing.T) {
 	for _, unsynced := range []int{0, 50, 100} {
 		t.Run(fmt.Sprintf("%d%% of unsynced data kept", unsynced), func(t *testing.T) {
 			disk := vfs.NewCrashableMem()
-			// A sync takes long enough for others to look at what it has not written yet.
-			slow := errorfs.Wrap(disk, errorfs.InjectorFunc(func(op errorfs.Op) error {
-				if isSync(op) {
-					for range 20 {
-						runtime.Gosched()
-					}
-				}
-				return nil
-			}))
-			s := open(t, pebble.Options{Dir: "data", FS: slow})
+			s := open(t, pebble.Options{Dir: "data", FS: slow(disk)})
 			defer s.Close()
 			var l ledger
 			var wg sync.WaitGroup
@@ -174,6 +165,18 @@ func TestPowerLoss(t *testing.T) {
 			checkLedger(t, pebble.Options{Dir: "data", FS: disk.CrashClone(vfs.CrashCloneCfg{})}, l.acks())
 		})
 	}
+}
+
+// slow is a file system whose syncs take long enough for others to look at what is not on disk yet.
+func slow(fs vfs.FS) vfs.FS {
+	return errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if isSync(op) {
+			for range 20 {
+				runtime.Gosched()
+			}
+		}
+		return nil
+	}))
 }
 
 func isSync(op errorfs.Op) bool {

@@ -37,6 +37,7 @@ func TestStore(t *testing.T) {
 		"Memory":  {FS: vfs.NewMem()},
 		"Disk":    {},
 		"NoFsync": {NoFsync: true},
+		"Slow":    {FS: slow(vfs.NewMem())},
 	} {
 		t.Run(name, func(t *testing.T) {
 			storetest.Run(t,
