@@ -18,7 +18,7 @@ T = TypeVar("T")
 log = logging.getLogger("beldi")
 
 # What the contract cuts traces to, in bytes.
-TRACE_LIMIT = 8 << 10
+CRASH_LIMIT = 8 << 10
 
 Waiting = asyncio.Future[T] | concurrent.futures.Future[T]
 
@@ -88,28 +88,38 @@ class Attempt:
             return
         try:
             value = decode(answer)
-        except ValueError as error:
+        except Exception as error:
             waiting.set_exception(error)
         else:
             waiting.set_result(value)
 
     def completed(self, output: Any) -> None:
+        """The function returned `output`."""
+        if self.over is not None:
+            return
+        if self._refused is not None:
+            self._crash(self._refused)
+            return
         try:
-            self._end(self.operations.complete(output))
-        except (TypeError, ValueError, errors.BeldiError) as error:
-            self.raised(error)
+            last = self.operations.complete(output)
+        except Exception as error:
+            self._crash(error)
+        else:
+            self._end(last)
 
     def raised(self, error: BaseException) -> None:
         """The function raised `error`, which decides how the attempt ends."""
         if self.over is not None:
             return
-        if isinstance(error, errors.Failure):
-            try:
-                self._end(self.operations.fail(error))
-            except (TypeError, ValueError) as unsayable:
-                self._crash(unsayable)
-        else:
+        if not isinstance(error, errors.Failure):
             self._crash(error)
+            return
+        try:
+            last = self.operations.fail(error)
+        except Exception as unsayable:
+            self._crash(unsayable)
+        else:
+            self._end(last)
 
     def cancel(self, reason: errors.Cancelled) -> None:
         """The sidecar ended the attempt, or is gone."""
@@ -118,17 +128,14 @@ class Attempt:
 
     def _crash(self, error: BaseException) -> None:
         log.error("%s crashed", self, exc_info=error)
-        trace = "".join(traceback.format_exception(error)).encode(errors="replace")
-        # The innermost frames are last, and they tell most.
-        tail = trace[-TRACE_LIMIT:].decode(errors="ignore")
         message = "".join(traceback.format_exception_only(error)).strip()
-        self._end(pb.Step(crash=pb.Crash(message=message, trace=tail)))
+        # Of the trace the end, where the innermost frames are: they tell most.
+        trace = "".join(traceback.format_exception(error))
+        crash = pb.Crash(message=_cut(message, slice(CRASH_LIMIT)), trace=_cut(trace, slice(-CRASH_LIMIT, None)))
+        self._end(pb.Step(crash=crash))
 
     def _end(self, last: pb.Step) -> None:
-        refused, self._refused = self._refused, None
-        if refused is not None and not last.HasField("crash"):
-            self._crash(refused)
-        elif self._close(errors.Cancelled("ABORTED", "", f"{self} has ended")):
+        if self._close(errors.Cancelled("ABORTED", "", f"{self} has ended")):
             self._put("", last)
 
     def _close(self, reason: errors.Cancelled) -> bool:
@@ -157,3 +164,8 @@ class Attempt:
 
     def decoded_input(self) -> Any:
         return values.decode(self.input)
+
+
+def _cut(text: str, part: slice) -> str:
+    # Exceptions may hold lone surrogates (names of files), which no message can.
+    return text.encode(errors="replace")[part].decode(errors="ignore")

@@ -211,10 +211,30 @@ async def test_a_result_that_json_cannot_say_is_a_crash(sidecar: FakeSidecar, se
             raise ctx.failure("no", details=object())
         return "right"
 
-    for function in ("odd", "odd_failure"):
+    @service.function
+    async def deep(ctx: Context, _: None) -> object:
+        nested: list[object] = []
+        for _ in range(100_000 if ctx.attempt == 1 else 0):
+            nested = [nested]
+        return nested or "right"
+
+    said = {"odd": "JSON serializable", "odd_failure": "JSON serializable", "deep": "RecursionError"}
+    for function, message in said.items():
         instance = await sidecar.begin(function)
         assert (await instance.done).output == "right"
-        assert "JSON serializable" in instance.crashes[0].message
+        assert message in instance.crashes[0].message
+
+
+async def test_a_crash_with_text_that_is_no_unicode(sidecar: FakeSidecar, service: Service) -> None:
+    @service.function
+    async def odd(ctx: Context, _: None) -> str:
+        if ctx.attempt == 1:
+            raise OSError("no such file: \udcff")
+        return "right"
+
+    instance = await sidecar.begin("odd")
+    assert (await instance.done).output == "right"
+    assert instance.crashes[0].message == "OSError: no such file: ?"
 
 
 async def test_record_keeps_what_was_returned(sidecar: FakeSidecar, service: Service) -> None:

@@ -144,7 +144,7 @@ async def test_a_lost_stream_cancels_and_comes_back(address: str, caplog: pytest
         await cancelled.wait()
         async with FakeSidecar(address) as second:
             assert (await second.run("answers")).output == "here"
-            said = [record.getMessage().split(" (")[0] for record in caplog.records]
+            said = [record.getMessage().split(" (")[0] for record in caplog.records if record.name == "beldi"]
     assert said == [f"lost the sidecar at {address}"]
 
 
@@ -168,7 +168,7 @@ async def test_a_sidecar_that_is_not_there_is_waited_for(
         await logged.wait()
         async with FakeSidecar(address) as sidecar:
             assert (await sidecar.run("answers")).output == "here"
-            said = [record.getMessage() for record in caplog.records]
+            said = [record.getMessage() for record in caplog.records if record.name == "beldi"]
     assert len(said) == 1
     assert said[0].startswith(f"no sidecar at {address} (")
     assert "start one with `beldi run`" in said[0]
