@@ -237,12 +237,12 @@ func (r *run) judge(t *testing.T, sc scenario, response *beldiv1.InvokeResponse,
 	if err == nil {
 		t.Fatalf("invoke returned %s, want an error", response.GetOutput().GetData())
 	}
-	var reason string
+	var reason, step string
 	var failure *beldiv1.Failure
 	for _, d := range status.Convert(err).Details() {
 		switch d := d.(type) {
 		case *errdetails.ErrorInfo:
-			reason = d.GetReason()
+			reason, step = d.GetReason(), d.GetMetadata()["step"]
 			r.instance = d.GetMetadata()["instance"]
 		case *beldiv1.Failure:
 			failure = d
@@ -251,6 +251,9 @@ func (r *run) judge(t *testing.T, sc scenario, response *beldiv1.InvokeResponse,
 	if sc.reason != "" {
 		if reason != sc.reason {
 			t.Fatalf("invoke: %v (%s), want reason %s", err, reason, sc.reason)
+		}
+		if step == "" && reason == "NON_DETERMINISM" {
+			t.Error("the error does not name the step")
 		}
 		return
 	}
