@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/anishathalye/porcupine"
 
@@ -50,12 +51,13 @@ func newHistory() *history {
 	}
 }
 
-func (h *history) attempt(a *intent.Attempt) *attemptLog {
+// attempt notes that one begins, and tells how many there have been.
+func (h *history) attempt(a *intent.Attempt) (*attemptLog, int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	l := &attemptLog{instance: a.Instance, fn: a.Function.Name}
 	h.attempts[a.Instance] = append(h.attempts[a.Instance], l)
-	return l
+	return l, len(h.attempts[a.Instance])
 }
 
 func (h *history) issued(w *World, l *attemptLog, step daal.Step, op intent.Op) {
@@ -67,7 +69,7 @@ func (h *history) issued(w *World, l *attemptLog, step daal.Step, op intent.Op) 
 	l.steps = append(l.steps, &stepLog{step: step, op: op})
 	id := daal.LogID{Instance: l.instance, Step: step}
 	if _, ok := h.issuedAt[id]; !ok {
-		h.issuedAt[id] = w.steps
+		h.issuedAt[id] = w.now()
 	}
 }
 
@@ -76,7 +78,7 @@ func (h *history) answered(w *World, l *attemptLog, step daal.Step, o intent.Out
 	defer h.mu.Unlock()
 	for _, s := range l.steps {
 		if s.step == step && s.outcome == nil {
-			s.outcome, s.answered = &o, w.steps
+			s.outcome, s.answered = &o, w.now()
 		}
 	}
 }
@@ -112,7 +114,7 @@ func (h *history) diverged(err error) {
 	h.fail(fmt.Errorf("a deterministic function was called non-deterministic: %w", err))
 }
 
-func (h *history) result(w *World, id daal.InstanceID, fn string, input daal.Value, r intent.Result) {
+func (h *history) result(w *World, id daal.InstanceID, r intent.Result) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	got := describeResult(r)
@@ -121,7 +123,7 @@ func (h *history) result(w *World, id daal.InstanceID, fn string, input daal.Val
 	}
 	h.results[id] = got
 	if _, ok := h.ends[id]; !ok {
-		h.ends[id] = w.steps
+		h.ends[id] = w.now()
 	}
 }
 
@@ -135,14 +137,14 @@ func (w *World) check() error {
 	}
 	// The journals say which instances ended how, callees included.
 	ops := map[string][]porcupine.Operation{}
-	last := w.steps + 10
+	last := w.now() + 10
 	list, err := instances(w.store)
 	if err != nil {
 		return err
 	}
 	for _, in := range list {
 		if in.result == nil {
-			continue // a callee that nobody waits for any more may be open: judged below by its effects
+			return fmt.Errorf("instance %s has not ended", in.id)
 		}
 		got := describeResult(*in.result)
 		if was, ok := h.results[in.id]; ok && was != got {
@@ -157,6 +159,9 @@ func (w *World) check() error {
 		if final == nil {
 			return fmt.Errorf("instance %s has a result that no attempt gave: %s", in.id, got)
 		}
+		if err := in.covers(final); err != nil {
+			return err
+		}
 		end, ok := h.ends[in.id]
 		if !ok {
 			end = last
@@ -165,16 +170,14 @@ func (w *World) check() error {
 			return err
 		}
 	}
-	for i := range cellCount {
-		key := cellName(i)
+	for key, value := range w.finalCells() {
+		o := intent.Outcome{OK: value != "", Value: daal.JSON(value)}
 		// What the store holds in the end is one more read.
-		v, found, err := daal.New(w.store, daal.Options{RowCapacity: w.Capacity}).Read(context.Background(), daal.Address{Service: "svc", Table: tables, Key: key})
-		if err != nil {
-			return err
-		}
-		o := intent.Outcome{OK: found, Value: v}
 		all := append(ops[key], porcupine.Operation{Input: intent.Op{Kind: intent.OpRead}, Output: &o, Call: last + 1, Return: last + 2})
-		if !porcupine.CheckOperations(cellModel, all) {
+		switch porcupine.CheckOperationsTimeout(cellModel, all, 5*time.Second) {
+		case porcupine.Unknown:
+			w.undecided++
+		case porcupine.Illegal:
 			var b strings.Builder
 			for _, op := range all {
 				in := op.Input.(intent.Op)
@@ -186,13 +189,65 @@ func (w *World) check() error {
 	return nil
 }
 
+// finalCells reads all cells, "" for none, without a sidecar's caches.
+func (w *World) finalCells() map[string]string {
+	values := map[string]string{}
+	cells := daal.New(w.store, daal.Options{RowCapacity: w.Capacity})
+	for _, a := range w.cells {
+		v, found, err := cells.Read(context.Background(), a)
+		if err != nil || found && len(v.Data) == 0 {
+			panic(fmt.Sprintf("sim: read %s: %q, %v", a, v.Data, err))
+		}
+		values[a.Key] = string(v.Data)
+	}
+	return values
+}
+
+// effect tells what must stand in the journal as applied, once.
+func effect(k intent.OpKind) bool {
+	switch k {
+	case intent.OpWrite, intent.OpDelete, intent.OpCondWrite, intent.OpUpdate, intent.OpInvoke, intent.OpStart, intent.OpBeginRecord:
+		return true
+	}
+	return false
+}
+
+// covers compares the journal with what the attempt did that gave the result: each effect was recorded as applied, once. (An invoke is: registered, and
+// later answered.)
+func (in *ended) covers(l *attemptLog) error {
+	applied := map[daal.Step]int{}
+	for _, rec := range in.journal {
+		for _, e := range rec.Entries {
+			if e.Effect {
+				applied[e.Step]++
+			}
+		}
+	}
+	for _, s := range l.steps {
+		n := applied[s.step]
+		if s.op.Kind == intent.OpInvoke && n == 2 {
+			n = 1
+		}
+		if effect(s.op.Kind) && n != 1 || !effect(s.op.Kind) && n != 0 {
+			return fmt.Errorf("instance %s: its journal says %d times that step %s (%s) was applied", in.id, n, s.step, s.op.Kind)
+		}
+	}
+	return nil
+}
+
 // operations adds what the final attempt did to cells. A write without an answer ends with the next operation that had to wait for it, at the latest with the instance.
 func (h *history) operations(l *attemptLog, end int64, ops map[string][]porcupine.Operation) error {
-	for _, s := range l.steps {
+	for i, s := range l.steps {
 		if s.outcome == nil {
 			return fmt.Errorf("instance %s ended before step %s was answered", l.instance, s.step)
 		}
+		call := h.issuedAt[daal.LogID{Instance: l.instance, Step: s.step}]
 		switch s.op.Kind {
+		case intent.OpList:
+			for key, o := range listed(&s.op, s.outcome) {
+				ops[key] = append(ops[key], porcupine.Operation{Input: intent.Op{Kind: intent.OpRead}, Output: o, Call: call, Return: s.answered + 1})
+			}
+			continue
 		case intent.OpRead, intent.OpWrite, intent.OpDelete, intent.OpCondWrite, intent.OpUpdate:
 		default:
 			continue
@@ -200,18 +255,64 @@ func (h *history) operations(l *attemptLog, end int64, ops map[string][]porcupin
 		ret := s.answered
 		if s.op.Kind == intent.OpWrite || s.op.Kind == intent.OpDelete {
 			ret = end
-			for _, t := range l.steps {
-				blind := t.op.Kind == intent.OpWrite || t.op.Kind == intent.OpDelete || t.op.Kind == intent.OpUUID
-				if !blind && t.outcome != nil && t.answered > s.answered && !strings.Contains(string(t.step), "/") && !strings.Contains(string(s.step), "/") {
-					ret = min(ret, t.answered)
+			for _, t := range l.steps[i+1:] {
+				// A replayed answer says that the effects before it in the program were applied; a fresh one, that all effects asked for before were.
+				if waitsForEffects(t.op.Kind) && (!t.outcome.Replayed || branch(t.step) == branch(s.step)) {
+					ret = min(ret, max(t.answered, s.answered))
 				}
 			}
 		}
-		ops[s.op.Key] = append(ops[s.op.Key], porcupine.Operation{
-			Input: s.op, Output: s.outcome, Call: h.issuedAt[daal.LogID{Instance: l.instance, Step: s.step}], Return: max(ret, s.answered) + 1,
-		})
+		ops[s.op.Key] = append(ops[s.op.Key], porcupine.Operation{Input: s.op, Output: s.outcome, Call: call, Return: max(ret, s.answered) + 1})
 	}
 	return nil
+}
+
+// branch is what a step's name has before its last number.
+func branch(s daal.Step) string { return string(s[:strings.LastIndexByte(string(s), '.')+1]) }
+
+// waitsForEffects tells the operations that are answered after all effects before them (R13).
+func waitsForEffects(k intent.OpKind) bool {
+	switch k {
+	case intent.OpWrite, intent.OpDelete, intent.OpNow, intent.OpRandom, intent.OpUUID:
+		return false
+	}
+	return true
+}
+
+// listed makes reads of a listing: of each key that it shows, or passes over.
+func listed(op *intent.Op, o *intent.Outcome) map[string]*intent.Outcome {
+	reads := map[string]*intent.Outcome{}
+	for i := range cellCount {
+		key := cellName(i)
+		if strings.HasPrefix(key, op.Key) && key > op.After && (o.Next == "" || key <= o.Next) {
+			reads[key] = &intent.Outcome{}
+		}
+	}
+	for _, e := range o.Entries {
+		reads[e.Key] = &intent.Outcome{OK: true, Value: e.Value}
+	}
+	return reads
+}
+
+// expressions is what those of the simulated functions do, said once more in Go.
+var expressions = map[string]func(value, arg string) (next string, fails bool){
+	"found ? value + 1 : 1": func(value, _ string) (string, bool) {
+		n, _ := strconv.ParseInt(value, 10, 64)
+		return strconv.FormatInt(n+1, 10), false
+	},
+	"found ? value + input : input": func(value, arg string) (string, bool) {
+		return strings.TrimSuffix(value, `"`) + strings.TrimPrefix(arg, map[bool]string{true: `"`}[value != ""]), false
+	},
+	"[1][7]": func(value, _ string) (string, bool) { return value, true },
+}
+
+var conditions = map[string]func(value string) (holds, fails bool){
+	"!found || value % 2 == 0": func(value string) (bool, bool) {
+		n, _ := strconv.ParseInt(value, 10, 64)
+		return value == "" || n%2 == 0, false
+	},
+	"!found":      func(value string) (bool, bool) { return value == "", false },
+	"[1][7] == 1": func(string) (bool, bool) { return false, true },
 }
 
 // cellModel is what a cell should be: a register with conditional writes and updates.
@@ -227,16 +328,15 @@ var cellModel = porcupine.Model{
 		case intent.OpDelete:
 			return true, ""
 		case intent.OpCondWrite:
-			n, _ := strconv.ParseInt(s, 10, 64)
-			holds := s == "" || n%2 == 0
+			holds, fails := conditions[op.Expr](s)
 			if holds {
 				s = string(op.Value.Data)
 			}
-			return o.OK == holds, s
+			return o.OK == holds && (o.Err != nil) == fails, s
 		case intent.OpUpdate:
-			n, _ := strconv.ParseInt(s, 10, 64)
-			next := strconv.FormatInt(n+1, 10)
-			return string(o.Value.Data) == next, next
+			next, fails := expressions[op.Expr](s, string(op.Value.Data))
+			returned := !fails && len(next) <= daal.MaxReturned
+			return (o.Err != nil) == fails && o.OK == returned && (!returned || string(o.Value.Data) == next), next
 		}
 		return false, s
 	},
@@ -244,11 +344,12 @@ var cellModel = porcupine.Model{
 }
 
 type ended struct {
-	id     daal.InstanceID
-	result *intent.Result
+	id      daal.InstanceID
+	result  *intent.Result
+	journal []intent.RecordInfo
 }
 
-// instances reads all instances of the store and their results.
+// instances reads all instances of the store, their results and journals.
 func instances(s backends.Store) ([]ended, error) {
 	rt, err := intent.New(s, intent.Options{Invoker: noInvoker{}})
 	if err != nil {
@@ -264,7 +365,7 @@ func instances(s backends.Store) ([]ended, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, ended{in.ID, d.Result})
+		out = append(out, ended{in.ID, d.Result, d.Journal})
 	}
 	return out, nil
 }

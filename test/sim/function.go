@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
-	"math/rand/v2"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,6 +21,8 @@ type worker struct {
 	running map[*intent.Attempt]*Ctx
 }
 
+func newWorker(n *Node) *worker { return &worker{node: n, running: map[*intent.Attempt]*Ctx{}} }
+
 // Ctx is what a simulated function works with.
 type Ctx struct {
 	w    *World
@@ -31,6 +32,8 @@ type Ctx struct {
 	path string
 	next *int
 	proc *process
+	// run counts the attempts of the instance so far, this one included: what a deterministic function must not look at.
+	run int
 }
 
 // process is the state of one attempt that its branches share.
@@ -39,20 +42,20 @@ type process struct {
 	waiting map[daal.Step]chan intent.Outcome
 	over    chan struct{}
 	ended   bool
+	last    intent.OpKind
 }
 
 var errOver = errors.New("sim: the attempt is over")
 
 func (k *worker) Run(a *intent.Attempt) {
 	c := &Ctx{w: k.node.w, n: k.node, a: a, next: new(int), proc: &process{waiting: map[daal.Step]chan intent.Outcome{}, over: make(chan struct{})}}
-	c.log = c.w.history.attempt(a)
+	c.log, c.run = c.w.history.attempt(a)
 	k.mu.Lock()
+	defer k.mu.Unlock()
 	if k.killed {
-		k.mu.Unlock()
 		return
 	}
 	k.running[a] = c
-	k.mu.Unlock()
 	go c.main()
 }
 
@@ -84,7 +87,7 @@ func (k *worker) Answer(a *intent.Attempt, step daal.Step, o intent.Outcome) {
 func (k *worker) Cancel(a *intent.Attempt, why error) {
 	if c := k.find(a); c != nil {
 		var nd *intent.NonDeterminism
-		if errors.As(why, &nd) {
+		if errors.As(why, &nd) && !c.w.Diverges {
 			c.w.history.diverged(why)
 		}
 		c.proc.end()
@@ -109,6 +112,21 @@ func (k *worker) killAll() {
 	}
 }
 
+// underWay lists the last operation of each attempt that runs.
+func (k *worker) underWay() []intent.OpKind {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var ops []intent.OpKind
+	for _, c := range k.running {
+		c.proc.mu.Lock()
+		if !c.proc.ended && c.proc.last != 0 {
+			ops = append(ops, c.proc.last)
+		}
+		c.proc.mu.Unlock()
+	}
+	return ops
+}
+
 func (c *Ctx) main() {
 	defer func() {
 		if r := recover(); r != nil && r != errOver {
@@ -122,9 +140,21 @@ func (c *Ctx) main() {
 		req.Op = intent.Op{Kind: intent.OpFail, Failure: failure}
 	}
 	c.w.history.completes(c.log, result, failure)
-	if c.n.park(fmt.Sprintf("fn %s/%d ends", c.a.Instance, c.a.Number), false, true) == Go {
-		c.a.Submit([]intent.StepRequest{req})
+	c.submit("ends", req)
+}
+
+// submit sends the sidecar one message.
+func (c *Ctx) submit(label string, req intent.StepRequest) {
+	if c.n.park(Message, fmt.Sprintf("fn %s/%d %s", c.a.Instance, c.run, label), nil) != Go {
+		panic(errOver)
 	}
+	c.proc.mu.Lock()
+	c.proc.last = req.Op.Kind
+	c.proc.mu.Unlock()
+	if req.Op.Kind < intent.OpComplete {
+		c.w.history.issued(c.w, c.log, req.Step, req.Op)
+	}
+	c.a.Submit([]intent.StepRequest{req})
 }
 
 // name gives the next step its name.
@@ -133,10 +163,24 @@ func (c *Ctx) name() daal.Step {
 	return daal.Step(c.path + strconv.Itoa(*c.next))
 }
 
-// Do issues a step and waits for its answer.
+// Do issues a step and waits for its answer. A record is its two steps.
 func (c *Ctx) Do(op intent.Op) intent.Outcome {
 	step := c.name()
-	return c.do(step, op)
+	o := c.do(step, op)
+	if op.Kind != intent.OpBeginRecord || o.OK || o.Err != nil {
+		return o
+	}
+	// Outside code: it gives something different each time.
+	end := intent.Op{Kind: intent.OpEndRecord, Value: daal.JSON(strconv.Itoa(c.w.history.ran(c.a.Instance, step)))}
+	if strings.HasPrefix(op.Key, "failing") {
+		end = intent.Op{Kind: intent.OpEndRecord, Failure: &intent.Failure{Message: "no", Code: "OUTSIDE"}}
+	}
+	c.do(step, end)
+	o = intent.Outcome{OK: true, Value: end.Value}
+	if end.Failure != nil {
+		o.Err = end.Failure
+	}
+	return o
 }
 
 func (c *Ctx) do(step daal.Step, op intent.Op) intent.Outcome {
@@ -144,13 +188,14 @@ func (c *Ctx) do(step daal.Step, op intent.Op) intent.Outcome {
 	c.proc.mu.Lock()
 	c.proc.waiting[step] = ch
 	c.proc.mu.Unlock()
-	if c.n.park(fmt.Sprintf("fn %s/%d step %s %s", c.a.Instance, c.a.Number, step, op.Kind), false, true) != Go {
-		panic(errOver)
-	}
-	c.w.history.issued(c.w, c.log, step, op)
-	c.a.Submit([]intent.StepRequest{{Step: step, Op: op}})
+	c.submit(fmt.Sprintf("step %s %s", step, op.Kind), intent.StepRequest{Step: step, Op: op})
 	select {
 	case o := <-ch:
+		if errors.Is(o.Err, intent.ErrNoSuchInstance) {
+			// No result, so nothing that a deterministic function may act upon: it lets its attempt fail.
+			c.submit("crashes", intent.StepRequest{Op: intent.Op{Kind: intent.OpCrash, Message: o.Err.Error()}})
+			panic(errOver)
+		}
 		return o
 	case <-c.proc.over:
 		panic(errOver)
@@ -189,119 +234,22 @@ func (c *Ctx) Fork(branches ...func(*Ctx)) {
 	}
 }
 
-// ---- functions
-
-// functions of the zoo. Each is deterministic in its input and its results.
-var functions = map[string]func(*Ctx) (daal.Value, *intent.Failure){
-	"random": randomProgram,
-	"leaf":   randomProgram,
-	"script": scripted,
-}
-
-var functionNames = []string{"random", "leaf", "script"}
-
-const tables = "t"
-
-func cellName(i int) string { return "k" + strconv.Itoa(i) }
-
-const cellCount = 3
-
-// randomProgram does a few operations; which, depends on its input (a seed) and on all results so far. Its result is a hash of them.
-func randomProgram(c *Ctx) (daal.Value, *intent.Failure) {
-	h := fnv.New64a()
-	h.Write(c.a.Input.Data)
-	h.Write([]byte(c.a.Function.Name))
-	mix := func(o intent.Outcome) { fmt.Fprint(h, describeOutcome(o)) }
-	steps := 1 + int(h.Sum64()%6)
-	for i := 0; i < steps; i++ {
-		fmt.Fprint(h, i)
-		rng := rand.New(rand.NewPCG(h.Sum64(), 7))
-		if c.a.Function.Name == "random" && rng.IntN(8) == 0 {
-			n := 2 + rng.IntN(2)
-			outs := make([]intent.Outcome, n)
-			branches := make([]func(*Ctx), n)
-			for b := range branches {
-				r2 := rand.New(rand.NewPCG(h.Sum64(), uint64(b)))
-				branches[b] = func(c *Ctx) { outs[b] = c.Do(randomOp(c, r2)) }
-			}
-			c.Fork(branches...)
-			for _, o := range outs {
-				mix(o)
-			}
-			continue
-		}
-		op := randomOp(c, rng)
-		if op.Kind == intent.OpBeginRecord {
-			mix(record(c, op))
-			continue
-		}
-		mix(c.Do(op))
-	}
-	out := daal.JSON(strconv.FormatUint(h.Sum64(), 10))
-	if h.Sum64()%11 == 0 {
-		return daal.Value{}, &intent.Failure{Message: string(out.Data), Code: "ODD"}
-	}
-	return out, nil
-}
-
-// record runs outside code: it counts how often, and returns something different each time.
-func record(c *Ctx, op intent.Op) intent.Outcome {
-	step := c.name()
-	o := c.do(step, op)
-	if o.Err != nil || o.OK {
-		return intent.Outcome{Value: o.Value, OK: true}
-	}
-	v := daal.JSON(strconv.Itoa(c.w.history.ran(c.a.Instance, step)))
-	c.do(step, intent.Op{Kind: intent.OpEndRecord, Value: v})
-	return intent.Outcome{Value: v, OK: true}
-}
-
-func randomOp(c *Ctx, rng *rand.Rand) intent.Op {
-	key := cellName(rng.IntN(cellCount))
-	unique := daal.JSON(strconv.FormatUint(rng.Uint64()>>12, 10))
-	switch x := rng.IntN(20); {
-	case x < 4:
-		return intent.Op{Kind: intent.OpRead, Table: tables, Key: key}
-	case x < 8:
-		return intent.Op{Kind: intent.OpWrite, Table: tables, Key: key, Value: unique}
-	case x < 9:
-		return intent.Op{Kind: intent.OpDelete, Table: tables, Key: key}
-	case x < 12:
-		return intent.Op{Kind: intent.OpCondWrite, Table: tables, Key: key, Value: unique, Expr: "!found || value % 2 == 0"}
-	case x < 15:
-		return intent.Op{Kind: intent.OpUpdate, Table: tables, Key: key, Expr: "found ? value + 1 : 1"}
-	case x < 16:
-		return intent.Op{Kind: intent.OpBeginRecord, Key: "code"}
-	case x < 17:
-		return intent.Op{Kind: intent.OpUUID}
-	default:
-		if c.a.Function.Name == "leaf" {
-			return intent.Op{Kind: intent.OpRead, Table: tables, Key: key}
-		}
-		return intent.Op{Kind: intent.OpInvoke, Target: intent.Function{Service: "svc", Name: "leaf"}, Value: unique}
-	}
-}
-
-func describeOutcome(o intent.Outcome) string {
-	err := ""
-	if o.Err != nil {
-		err = o.Err.Error()
-	}
-	return fmt.Sprintf("{%v %s %s}", o.OK, o.Value.Data, err)
-}
-
 // ---- clients
+
+// patience is how long a client waits for one sidecar before it asks another.
+const patience = 4 * time.Second
 
 // request asks for an instance until it has a result, of whichever sidecar lives.
 func (w *World) request(id daal.InstanceID, fn string, input daal.Value, first int) {
 	w.mu.Lock()
 	w.pending++
 	w.mu.Unlock()
-	go func() {
+	w.clients.Go(func() {
 		defer func() {
 			w.mu.Lock()
 			w.pending--
 			w.mu.Unlock()
+			w.kick()
 		}()
 		for n := first; ; n++ {
 			w.mu.Lock()
@@ -315,11 +263,11 @@ func (w *World) request(id daal.InstanceID, fn string, input daal.Value, first i
 				time.Sleep(20 * time.Millisecond)
 				continue
 			}
-			ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
 			result, err := rt.Invoke(ctx, intent.Request{ID: id, Function: intent.Function{Service: "svc", Name: fn}, Input: input})
 			cancel()
 			if err == nil {
-				w.history.result(w, id, fn, input, result)
+				w.history.result(w, id, result)
 				return
 			}
 			if errors.Is(err, intent.ErrKeyReused) {
@@ -328,5 +276,5 @@ func (w *World) request(id daal.InstanceID, fn string, input daal.Value, first i
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
-	}()
+	})
 }

@@ -17,3 +17,5 @@ func scripted(c *Ctx) (daal.Value, *intent.Failure) {
 }
 
 func value(format string, args ...any) daal.Value { return daal.JSON(fmt.Sprintf(format, args...)) }
+
+func flipped(c *Ctx) (daal.Value, *intent.Failure) { return daal.Value{}, nil }

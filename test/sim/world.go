@@ -1,28 +1,26 @@
 // Package sim runs the real core – runtime, attempts, cells, collector – over a simulated store, network and clock, and judges what comes out.
 //
 // Everything runs in one synctest bubble: time is virtual, and between two moments at which every goroutine is blocked the World decides, by a seeded
-// random source, which store call or message goes on, and whether it is lost, applied without an answer, applied much later, or the death or pause of
-// a sidecar or a function. So a seed names a run (TestSeedRepeats).
+// random source or by a plan, which store call or message goes on, and whether it is lost, applied without an answer, applied much later, or the death or
+// pause of a sidecar or a function. So a seed names a run (TestSeedRepeats).
 //
 // What is checked (check.go): every request ends, with one result for all who ask; every step of every finished instance took effect exactly once, in an order
-// that is linearizable for each cell (porcupine); nothing else ever touched a cell.
+// that is linearizable for each cell (porcupine); nothing else ever touched a cell – not even what was stopped or delayed until all was over.
 package sim
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
 	"sort"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"testing/synctest"
 	"time"
 
 	"github.com/beldi/beldi/backends"
 	"github.com/beldi/beldi/backends/memory"
-	"github.com/beldi/beldi/callback"
 	"github.com/beldi/beldi/daal"
 	"github.com/beldi/beldi/intent"
 )
@@ -40,34 +38,63 @@ type Config struct {
 	Prune, Fence              int
 	// Skew of each sidecar's clock, at most.
 	Skew time.Duration
-	// Plan, if set, replaces chance: it is asked for each parked call, with its number, and says what becomes of it.
+	// Plan, if set, replaces chance: it is asked for each call that goes on, with its number from 1, and says what becomes of it.
+	// Calls go on in the order of their labels.
 	Plan func(n int, c *Call) Verdict
 	// MaxSteps of the scheduler; then the run is stuck.
-	MaxSteps int
+	MaxSteps int64
+	// Trouble is how many steps chance makes faults; then everything must come to an end.
+	Trouble int64
+	// Diverges: the functions are not deterministic, and the core will say so.
+	Diverges bool
 }
 
 // Verdict is what becomes of a call.
 type Verdict uint8
 
 const (
-	Go            Verdict = iota // it is carried out and answered
-	Lose                         // not carried out, not answered (unknown)
-	AppliedLost                  // carried out, not answered
-	Late                         // not answered now, carried out later
-	CrashBefore                  // the sidecar dies, the call was not carried out
-	CrashAfter                   // the sidecar dies, the call was carried out
-	PauseHere                    // the sidecar stops before it, and wakes when another has finished the instance
-	KillFunction_                // the function's process dies
-	dead                         // the sidecar is dead
+	Go           Verdict = iota // it is carried out and answered
+	Lose                        // not carried out, not answered (unknown)
+	AppliedLost                 // carried out, not answered
+	Late                        // not answered; carried out later
+	CrashBefore                 // the sidecar dies, the call was not carried out
+	CrashAfter                  // the sidecar dies, the call was carried out
+	PauseHere                   // the sidecar stops before it, and wakes when all requests have been answered
+	KillFunction                // the function's process dies
+	dead                        // the sidecar is dead
 )
+
+func (v Verdict) String() string {
+	return [...]string{"go", "lose", "applied-lost", "late", "crash-before", "crash-after", "pause", "kill-function", "dead"}[v]
+}
+
+// CallKind tells store calls and messages apart.
+type CallKind uint8
+
+const (
+	Message CallKind = iota + 1 // of a function to its sidecar
+	Read
+	Write
+)
+
+// ways are the verdicts that can befall a call.
+func (k CallKind) ways() []Verdict {
+	switch k {
+	case Message: // a stream loses nothing while it lasts
+		return []Verdict{CrashBefore, PauseHere, KillFunction}
+	case Read:
+		return []Verdict{Lose, CrashBefore, PauseHere, KillFunction}
+	}
+	return []Verdict{Lose, AppliedLost, Late, CrashBefore, CrashAfter, PauseHere, KillFunction}
+}
 
 // Call is a store call or a message, waiting to be let go.
 type Call struct {
-	Node  *Node
-	Label string
-	Write bool // an Apply
-	Msg   bool // a function's message
-	wake  chan Verdict
+	Node     *Node
+	Kind     CallKind
+	Label    string
+	carryOut func()
+	wake     chan Verdict
 }
 
 // World is one run.
@@ -75,218 +102,195 @@ type World struct {
 	Config
 	rng   *rand.Rand
 	store *memory.Store
+	steps atomic.Int64
+	calls int
 
-	mu     sync.Mutex
-	parked []*Call
-	steps  int64
-	calls  int
-	late   []func()
-	closed bool
-
-	Nodes   []*Node
-	hash    uint64
-	Trace   []string
-	history *history
+	mu      sync.Mutex
+	parked  []*Call
 	pending int // clients that still wait
-	failed  error
-	cells   []daal.Address
+	clients sync.WaitGroup
+	closed  bool
+	kicked  chan struct{} // somebody has parked, or a client is done
+
+	Nodes    []*Node
+	late     []func()
+	settling bool      // all clients are answered
+	rest     time.Time // settling goes on at least until then
+	woken    int       // sidecars that were stopped while the last request was answered
+	hash     uint64
+	Trace    []string
+	history  *history
+	logged   map[string]int // how often an effect's name entered a cell's log
+	coverage map[covered]int
+	failed   error
+	// undecided counts cells whose history was too long to judge.
+	undecided int
+	cells     []daal.Address
 }
 
-// Node is a sidecar with its functions.
-type Node struct {
-	w       *World
-	ID      int
-	rt      *intent.Runtime
-	at      *intent.Attachment
-	worker  *worker
-	dead    bool
-	paused  bool
-	until   time.Time
-	skew    time.Duration
-	rng     *rand.Rand
-	cancel  context.CancelFunc
-	stopped chan struct{}
+// covered is a fault that met an operation under way.
+type covered struct {
+	op    intent.OpKind
+	fault string
 }
 
 func newWorld(c Config) *World {
 	if c.MaxSteps == 0 {
 		c.MaxSteps = 40_000
 	}
-	w := &World{Config: c, rng: rand.New(rand.NewPCG(c.Seed, 1)), history: newHistory()}
+	if c.Trouble == 0 {
+		c.Trouble = 2_500
+	}
+	w := &World{
+		Config: c, rng: rand.New(rand.NewPCG(c.Seed, 1)), history: newHistory(), kicked: make(chan struct{}, 1),
+		logged: map[string]int{}, coverage: map[covered]int{},
+	}
 	max := 100
 	if c.Scope == backends.ScopePartition {
 		max = 0
 	}
 	w.store = memory.New(memory.Options{Scope: c.Scope, MaxTransaction: max, Shared: true})
 	for i := range c.Sidecars {
-		n := &Node{w: w, ID: i, rng: rand.New(rand.NewPCG(c.Seed, uint64(100+i)))}
+		n := &Node{w: w, ID: i}
 		if c.Skew > 0 {
 			n.skew = time.Duration(w.rng.Int64N(int64(2*c.Skew))) - c.Skew
 		}
 		w.Nodes = append(w.Nodes, n)
 	}
+	for i := range cellCount {
+		w.cells = append(w.cells, daal.Address{Service: "svc", Table: tables, Key: cellName(i)})
+	}
 	return w
 }
 
+func (w *World) now() int64 { return w.steps.Load() }
+
 func (w *World) note(format string, args ...any) {
-	line := fmt.Sprintf("%5d ", w.steps) + fmt.Sprintf(format, args...)
+	line := fmt.Sprintf("%5d ", w.now()) + fmt.Sprintf(format, args...)
 	w.Trace = append(w.Trace, line)
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%x %s", w.hash, line)
 	w.hash = h.Sum64()
 }
 
-// boot starts a sidecar.
-func (n *Node) boot() {
-	local := &callback.Local{}
-	var mu sync.Mutex
-	rt, err := intent.New(&simStore{n.w.store, n}, intent.Options{
-		Invoker: local, Daal: daal.Options{RowCapacity: n.w.Capacity},
-		Lease: 2 * time.Second, RetryMin: 10 * time.Millisecond, RetryMax: 100 * time.Millisecond, MaxAttempts: 1000,
-		Now: func() time.Time { return time.Now().Add(n.skew) },
-		Random: func() uint64 {
-			mu.Lock()
-			defer mu.Unlock()
-			return n.rng.Uint64()
-		},
-	})
-	if err != nil {
-		panic(err)
-	}
-	local.Bind(rt)
-	n.w.mu.Lock()
-	n.rt, n.dead, n.paused = rt, false, false
-	n.worker = &worker{node: n, running: map[*intent.Attempt]*Ctx{}}
-	n.w.mu.Unlock()
-	ctx, cancel := context.WithCancel(context.Background())
-	n.cancel, n.stopped = cancel, make(chan struct{})
-	stopped := n.stopped
-	go func() {
-		defer close(stopped)
-		n.attach()
-		rt.Run(ctx)
-	}()
-}
-
-func (n *Node) attach() {
-	at, err := n.rt.Attach("svc", functionNames, 0, n.worker)
-	if err == nil {
-		n.w.mu.Lock()
-		n.at = at
-		n.w.mu.Unlock()
+func (w *World) kick() {
+	select {
+	case w.kicked <- struct{}{}:
+	default:
 	}
 }
 
-// crash kills a sidecar and its functions. Called by the scheduler.
-func (n *Node) crash() {
-	n.w.mu.Lock()
-	n.dead, n.paused = true, false
-	var woken []*Call
-	keep := n.w.parked[:0]
-	for _, c := range n.w.parked {
-		if c.Node == n {
-			woken = append(woken, c)
-		} else {
-			keep = append(keep, c)
-		}
-	}
-	n.w.parked = keep
-	n.w.mu.Unlock()
-	for _, c := range woken {
-		c.wake <- dead
-	}
-	n.cancel()
-	n.worker.killAll()
-	rt := n.rt
-	go rt.Close()
-}
-
-// killFunctions kills the function process of a sidecar; it comes back at once.
-func (n *Node) killFunctions() {
-	n.worker.killAll()
-	at := n.at
-	if at == nil {
-		return
-	}
-	n.at = nil
-	n.worker = &worker{node: n, running: map[*intent.Attempt]*Ctx{}}
-	go func() {
-		at.Detach()
-		n.attach()
-	}()
-}
-
-// park waits until the scheduler lets a call go.
-func (n *Node) park(label string, write, msg bool) Verdict {
-	n.w.mu.Lock()
-	if n.dead || n.w.closed {
-		n.w.mu.Unlock()
-		return dead
-	}
-	c := &Call{Node: n, Label: fmt.Sprintf("%d %s", n.ID, label), Write: write, Msg: msg, wake: make(chan Verdict, 1)}
-	n.w.parked = append(n.w.parked, c)
-	n.w.mu.Unlock()
-	return <-c.wake
-}
-
-// run schedules until all clients are answered. It must be called in a synctest bubble.
+// run schedules until all clients are answered and everything has come to rest. It must be called in a synctest bubble.
 func (w *World) run() error {
 	for _, n := range w.Nodes {
 		n.boot()
 	}
-	idle := 0
 	for w.failed == nil {
 		synctest.Wait()
-		w.mu.Lock()
-		done := w.pending == 0
-		var ready []*Call
-		for _, c := range w.parked {
-			if !c.Node.paused {
-				ready = append(ready, c)
-			}
-		}
-		w.mu.Unlock()
-		if done {
+		if w.steps.Add(1) > w.MaxSteps {
+			w.failed = fmt.Errorf("stuck after %d steps: %d clients wait", w.MaxSteps, w.pending)
 			break
 		}
-		if w.steps++; w.steps > int64(w.MaxSteps) {
-			w.failed = errors.New("stuck: not all requests were answered")
+		w.wakeSleepers()
+		ready := w.ready()
+		if !w.settling && w.pending == 0 {
+			w.settle()
+			continue
+		}
+		if w.settling && len(ready) == 0 && len(w.late) == 0 && !time.Now().Before(w.rest) && w.allEnded() {
 			break
 		}
-		w.wakeSleepers(len(ready) == 0)
-		if len(ready) == 0 {
-			idle++
-			time.Sleep(5 * time.Millisecond)
-			continue
-		}
-		sort.SliceStable(ready, func(i, j int) bool { return ready[i].Label < ready[j].Label })
-		if w.Plan == nil && w.chance(w.Crash+w.KillFunction+w.Stop+w.Prune+w.Fence) {
-			w.disturb()
-			continue
-		}
-		if w.Plan == nil && w.chance(30) { // let time pass while calls wait
-			time.Sleep(time.Duration(w.rng.IntN(20)) * time.Millisecond)
-			continue
-		}
-		if len(w.late) > 0 && w.chance(50) {
-			i := w.rng.IntN(len(w.late))
-			f := w.late[i]
-			w.late = append(w.late[:i], w.late[i+1:]...)
-			w.note("a late call arrives")
-			f()
-			continue
-		}
-		c := ready[0]
-		if w.Plan == nil {
-			c = ready[w.rng.IntN(len(ready))]
-		}
-		w.let(c)
+		w.decide(ready)
 	}
 	w.shutdown()
 	return w.failed
 }
 
+// ready are the calls that may go on, by label.
+func (w *World) ready() []*Call {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var ready []*Call
+	for _, c := range w.parked {
+		if !c.Node.paused {
+			ready = append(ready, c)
+		}
+	}
+	sort.SliceStable(ready, func(i, j int) bool { return ready[i].Label < ready[j].Label })
+	return ready
+}
+
+// decide does one thing.
+func (w *World) decide(ready []*Call) {
+	chaos := w.chaos()
+	switch {
+	case len(w.late) > 0 && (w.chance(50) || w.settling && len(ready) == 0):
+		i := w.rng.IntN(len(w.late))
+		f := w.late[i]
+		w.late = append(w.late[:i], w.late[i+1:]...)
+		w.note("a late call arrives")
+		f()
+	case len(ready) == 0:
+		w.idle()
+	case chaos && w.chance(w.Crash+w.KillFunction+w.Stop+w.Prune+w.Fence):
+		w.disturb()
+	case chaos && w.chance(30): // let time pass while calls wait
+		time.Sleep(time.Duration(w.rng.IntN(20)) * time.Millisecond)
+	case w.Plan == nil:
+		w.let(ready[w.rng.IntN(len(ready))])
+	default:
+		w.let(ready[0])
+	}
+}
+
+// chaos tells whether chance makes faults now.
+func (w *World) chaos() bool { return w.Plan == nil && !w.settling && w.now() < w.Trouble }
+
 func (w *World) chance(perThousand int) bool { return w.rng.IntN(1000) < perThousand }
+
+// idle lets time pass until something happens or somebody comes back.
+func (w *World) idle() {
+	next := time.Now().Add(time.Second)
+	for _, n := range w.Nodes {
+		if (n.dead || n.paused) && n.until.Before(next) {
+			next = n.until
+		}
+	}
+	t := time.NewTimer(time.Until(next))
+	defer t.Stop()
+	select {
+	case <-w.kicked:
+	case <-t.C:
+	}
+}
+
+// settle begins the end: whoever sleeps or is dead comes back, what is late arrives, and instances that nobody waits for finish. None of that may change anything that
+// a client or a finished instance has seen.
+func (w *World) settle() {
+	w.note("all requests are answered")
+	w.settling = true
+	w.rest = time.Now().Add(3 * time.Second)
+	for _, n := range w.Nodes {
+		if n.paused {
+			w.woken++
+		}
+		n.until = time.Now()
+	}
+}
+
+func (w *World) allEnded() bool {
+	list, err := instances(w.store)
+	if err != nil {
+		w.failed = err
+		return true
+	}
+	for _, in := range list {
+		if in.result == nil {
+			return false
+		}
+	}
+	return true
+}
 
 // let decides what becomes of a call.
 func (w *World) let(c *Call) {
@@ -295,22 +299,33 @@ func (w *World) let(c *Call) {
 	switch {
 	case w.Plan != nil:
 		v = w.Plan(w.calls, c)
-	case c.Write && w.chance(w.Lose):
+	case !w.chaos():
+	case c.Kind == Write && w.chance(w.Lose):
 		v = Lose
-	case c.Write && w.chance(w.AppliedLost):
+	case c.Kind == Write && w.chance(w.AppliedLost):
 		v = AppliedLost
-	case c.Write && w.chance(w.Late):
+	case c.Kind == Write && w.chance(w.Late):
 		v = Late
-	case !c.Write && !c.Msg && w.chance(w.Lose):
+	case c.Kind == Read && w.chance(w.Lose):
 		v = Lose
 	}
-	w.note("%d %s: %d", w.calls, c.Label, v)
-	if v == PauseHere {
-		w.stop(c.Node, 20*time.Second)
-		return
+	w.note("%d %s: %s", w.calls, c.Label, v)
+	if v != Go {
+		w.cover(c.Node, v.String())
 	}
-	if v == KillFunction_ {
+	switch v {
+	case PauseHere:
+		w.stop(c.Node, 1000*time.Hour)
+		return
+	case KillFunction:
 		c.Node.killFunctions()
+		return
+	case CrashAfter:
+		c.carryOut()
+		w.reboot(c.Node)
+		return
+	case CrashBefore:
+		w.reboot(c.Node)
 		return
 	}
 	w.mu.Lock()
@@ -321,12 +336,19 @@ func (w *World) let(c *Call) {
 		}
 	}
 	w.mu.Unlock()
+	switch {
+	case v == Late:
+		w.late = append(w.late, c.carryOut)
+	case v != Lose && c.carryOut != nil:
+		c.carryOut()
+	}
 	c.wake <- v
-	if v == CrashBefore || v == CrashAfter {
-		if v == CrashAfter {
-			synctest.Wait()
-		}
-		w.reboot(c.Node)
+}
+
+// cover counts a fault for each operation that is under way at a sidecar.
+func (w *World) cover(n *Node, fault string) {
+	for _, op := range n.worker.underWay() {
+		w.coverage[covered{op, fault}]++
 	}
 }
 
@@ -337,21 +359,25 @@ func (w *World) disturb() {
 	switch {
 	case x < w.Crash:
 		if !n.dead {
+			w.cover(n, "crash")
 			w.reboot(n)
 		}
 	case x < w.Crash+w.KillFunction:
 		if !n.dead && !n.paused {
 			w.note("functions of sidecar %d die", n.ID)
+			w.cover(n, KillFunction.String())
 			n.killFunctions()
 		}
 	case x < w.Crash+w.KillFunction+w.Stop:
 		if !n.dead && !n.paused {
+			w.cover(n, "stop")
 			w.stop(n, time.Duration(w.rng.IntN(8000))*time.Millisecond)
 		}
 	case x < w.Crash+w.KillFunction+w.Stop+w.Prune:
-		if len(w.cells) > 0 && !n.dead && !n.paused {
+		if !n.dead && !n.paused {
 			a := w.cells[w.rng.IntN(len(w.cells))]
 			w.note("sidecar %d prunes %s", n.ID, a)
+			w.cover(n, "prune")
 			rt := n.rt
 			go rt.PruneCell(context.Background(), a)
 		}
@@ -378,7 +404,7 @@ func (w *World) stop(n *Node, d time.Duration) {
 	n.until = time.Now().Add(d)
 }
 
-func (w *World) wakeSleepers(idle bool) {
+func (w *World) wakeSleepers() {
 	for _, n := range w.Nodes {
 		switch {
 		case time.Now().Before(n.until):
@@ -408,64 +434,6 @@ func (w *World) shutdown() {
 		n.rt.Close()
 		<-n.stopped
 	}
+	w.clients.Wait()
 	synctest.Wait()
-}
-
-// simStore is a sidecar's way to the store.
-type simStore struct {
-	*memory.Store
-	n *Node
-}
-
-var errNoAnswer = errors.New("sim: no answer")
-
-func (s *simStore) Apply(ctx context.Context, batch []backends.Update) backends.Answer {
-	v := s.n.park("apply "+describeBatch(batch), true, false)
-	ctx = context.WithoutCancel(ctx)
-	switch v {
-	case Go:
-		return s.Store.Apply(ctx, batch)
-	case AppliedLost, CrashAfter:
-		s.Store.Apply(ctx, batch)
-	case Late:
-		s.n.w.mu.Lock()
-		s.n.w.late = append(s.n.w.late, func() { s.Store.Apply(ctx, batch) })
-		s.n.w.mu.Unlock()
-	}
-	return backends.Answer{Err: errNoAnswer}
-}
-
-func (s *simStore) Get(ctx context.Context, k backends.Key) (backends.Row, error) {
-	if s.n.park("get "+k.String(), false, false) != Go {
-		return nil, errNoAnswer
-	}
-	return s.Store.Get(context.WithoutCancel(ctx), k)
-}
-
-func (s *simStore) Query(ctx context.Context, r backends.Range) ([]backends.Entry, error) {
-	if s.n.park(fmt.Sprintf("query %s[%q] after %q", r.Kind, r.Part, r.After.Sort), false, false) != Go {
-		return nil, errNoAnswer
-	}
-	return s.Store.Query(context.WithoutCancel(ctx), r)
-}
-
-func (s *simStore) Scan(ctx context.Context, r backends.Range) ([]backends.Entry, error) {
-	if s.n.park(fmt.Sprintf("scan %s[%q] after %q", r.Kind, r.Part, r.After), false, false) != Go {
-		return nil, errNoAnswer
-	}
-	return s.Store.Scan(context.WithoutCancel(ctx), r)
-}
-
-func describeBatch(batch []backends.Update) string {
-	var b strings.Builder
-	for i := range batch {
-		fmt.Fprintf(&b, "%s", batch[i].Key)
-		for _, c := range batch[i].Do {
-			if c.Field == "v" {
-				fmt.Fprintf(&b, "=%s", c.Set.Bytes)
-			}
-		}
-		b.WriteString(" ")
-	}
-	return b.String()
 }
