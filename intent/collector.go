@@ -234,15 +234,7 @@ func (r *Runtime) readFence(ctx context.Context, b blockable, id daal.InstanceID
 // withdraw takes back the row of an instance that was not admitted (R11), on condition that nobody has admitted it or appended to it since. The caller finds it
 // missing and registers it again; a request from outside takes a later generation.
 func (r *Runtime) withdraw(i *instance, a *Attempt) {
-	at := a.m.tip
-	r.store.Apply(r.ctx, []backends.Update{{
-		Key:    instanceKey(i.ID),
-		Delete: true,
-		When: []backends.Cond{
-			{Test: backends.Equal, Field: fTip, Value: backends.Bytes(at.bytes())},
-			{Test: backends.Absent, Field: fAdmitted},
-		},
-	}})
+	r.store.Apply(r.ctx, []backends.Update{{Key: instanceKey(i.ID), Delete: true, When: unadmittedAt(a.m.tip)}})
 	if i.Caller == "" {
 		fence, err := r.readFence(r.ctx, i, i.ID)
 		if err != nil {

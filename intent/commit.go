@@ -309,8 +309,9 @@ func (a *Attempt) performEffect(ctx context.Context, c *commit) committed {
 	}
 }
 
-// performRegister inserts a callee (logged mode). That its row is there is an answer, too; whether it was admitted is settled by the callee's own
-// attempt (R11), and if not it is found to be unregistered and comes back here under a new generation.
+// performRegister inserts a callee (logged mode). That its row is there is an answer, too. Whether an invoked one was admitted is settled by its own attempt (R11): if
+// not, who waits for its result finds it missing and comes back here under a new generation. Nobody waits for a started one, so its admission is
+// settled here.
 func (a *Attempt) performRegister(ctx context.Context, c *commit, e *effect) committed {
 	if e.again { // it was withdrawn: the fence tells how far to renew
 		fence, err := a.rt.readFence(ctx, a, e.callee.ID)
@@ -333,5 +334,63 @@ func (a *Attempt) performRegister(ctx context.Context, c *commit, e *effect) com
 	case !errors.Is(err, errExists):
 		return committed{err: err}
 	}
+	if e.op.Kind == OpStart {
+		switch fence, err := a.rt.admit(ctx, a, e.callee); {
+		case errors.Is(err, errWithdrawn):
+			return committed{tip: c.tip, gen: c.gen, fenced: fence}
+		case err != nil:
+			return committed{err: err}
+		}
+	}
 	return committed{tip: c.tip, gen: c.gen, outcomes: make([]daal.Outcome, 1)}
+}
+
+// admit settles the admission of an instance that has been inserted (logged mode, R11): nil means that its row stays. After errWithdrawn it is gone, and comes in only with a
+// generation above the fence that is returned. Where the row is still as this sidecar has inserted it, its attempt record is the tip and the fence is read now, after it; otherwise
+// an attempt has taken over and decides.
+func (r *Runtime) admit(ctx context.Context, b blockable, g *Registration) (fence daal.Generation, err error) {
+	for wait := r.backoff(); ; {
+		row, err := loadRow(ctx, r.store, g.ID)
+		switch {
+		case err != nil:
+			if err := b.blocked(ctx, wait, err); err != nil {
+				return 0, err
+			}
+			continue
+		case row == nil:
+			fence, err := r.readFence(ctx, b, g.ID)
+			if err != nil {
+				return 0, err
+			}
+			return max(fence, g.CallerGen), errWithdrawn
+		case row.admitted || row.state != StateRunning:
+			return 0, nil
+		case row.tip != g.at:
+			if err := wait.sleep(ctx); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		if fence, err = r.readFence(ctx, b, g.ID); err != nil {
+			return 0, err
+		}
+		u := backends.Update{Key: instanceKey(g.ID), Do: []backends.Change{{Field: fAdmitted, Set: backends.Int(1)}}}
+		if row.CallerGen <= fence {
+			u.Do, u.Delete = nil, true
+		}
+		u.When = unadmittedAt(g.at)
+		if r.store.Apply(ctx, []backends.Update{u}).Outcome == backends.Unknown {
+			if err := wait.sleep(ctx); err != nil { // the row tells what became of it
+				return 0, err
+			}
+		}
+	}
+}
+
+// unadmittedAt asks that a row be neither admitted nor appended to since `at`.
+func unadmittedAt(at tip) []backends.Cond {
+	return []backends.Cond{
+		{Test: backends.Equal, Field: fTip, Value: backends.Bytes(at.bytes())},
+		{Test: backends.Absent, Field: fAdmitted},
+	}
 }
