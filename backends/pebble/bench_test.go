@@ -3,6 +3,7 @@ package pebble_test
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -147,7 +148,8 @@ func BenchmarkGet(b *testing.B) {
 	}
 }
 
-// BenchmarkTenSyncedPuts is the yardstick of this machine: ten synced puts in a row, by pebble alone.
+// BenchmarkTenSyncedPuts is the yardstick of this machine: ten synced puts in a row, by pebble alone. p50-µs is the
+// median of the ten together.
 func BenchmarkTenSyncedPuts(b *testing.B) {
 	db, err := pebbledb.Open(b.TempDir(), &pebbledb.Options{Logger: quiet{}})
 	if err != nil {
@@ -155,13 +157,18 @@ func BenchmarkTenSyncedPuts(b *testing.B) {
 	}
 	defer db.Close()
 	value := make([]byte, 256)
+	var took []time.Duration
 	for i := 0; b.Loop(); i++ {
+		start := time.Now()
 		for j := range 10 {
 			if err := db.Set(fmt.Appendf(nil, "key-%09d-%d", i, j), value, pebbledb.Sync); err != nil {
 				b.Fatal(err)
 			}
 		}
+		took = append(took, time.Since(start))
 	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
 }
 
 type quiet struct{}
