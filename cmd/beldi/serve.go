@@ -104,7 +104,7 @@ func start(loaded *config.Loaded, log *slog.Logger) (*sidecar, error) {
 	}
 	running, err := wiring.Start(context.Background(), opts)
 	if err != nil {
-		return nil, startFailed(err)
+		return nil, startFailed(loaded, err)
 	}
 	s := &sidecar{Sidecar: running}
 	if err := s.leaveNotes(loaded); err != nil {
@@ -121,13 +121,15 @@ func (s *sidecar) stop() error {
 }
 
 // startFailed says which flag helps.
-func startFailed(err error) error {
+func startFailed(loaded *config.Loaded, err error) error {
+	const hint = "something else listens there; choose another address: --grpc, --http or --socket (port 0 takes any that is free)"
 	switch {
 	case errors.Is(err, pebble.ErrLocked):
 		return coded{err, exitLocked, "stop it, or choose another directory: --data DIR"}
 	case errors.Is(err, syscall.EADDRINUSE):
-		return coded{err, exitUsage, "something else listens there; choose another address: --grpc, --http or --socket " +
-			"(port 0 takes any that is free)"}
+		return coded{err, exitUsage, hint}
+	case loaded.Socket != "" && answers(context.Background(), "unix://"+loaded.Socket, loaded.Token):
+		return coded{err, exitUsage, hint}
 	}
 	return err
 }
