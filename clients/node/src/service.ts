@@ -28,6 +28,12 @@ export class Service {
   readonly name: string;
   readonly #options: ServiceOptions;
   readonly #handlers = new Map<string, Handler<unknown, unknown>>();
+  #setReady = () => {};
+
+  /** Resolves once the sidecar knows the service's functions for the first time, so that they can be invoked. */
+  readonly ready = new Promise<void>((resolve) => {
+    this.#setReady = resolve;
+  });
 
   constructor(name: string, options: ServiceOptions = {}) {
     this.name = name;
@@ -72,6 +78,7 @@ export class Service {
           log(`beldi: ${this.name} serves ${[...this.#handlers.keys()].join(", ")} at ${connection.address}`);
           backoff = firstBackoffMs;
           lost = false;
+          this.#setReady();
         };
         try {
           await new Stream(connection, this.#work(inTrace, welcomed, log)).run(signal, this.#options.graceMs ?? 10_000);

@@ -28,7 +28,8 @@ test("hello says what the service has", async () => {
     .function("a", () => {})
     .function("b", () => {});
   await serving(two, async () => {
-    const { hello } = await sidecar.stream();
+    await two.ready;
+    const { hello } = sidecar.streams[0];
     assert.deepEqual(
       [hello.service, hello.functions, hello.sdk, hello.concurrency, hello.draining],
       ["flight", ["a", "b"], `node/${version}`, 4, false],
