@@ -376,28 +376,51 @@ func (r *Runtime) enter(i *instance) (in *instance, made bool) {
 
 // insert registers an instance before it runs (Start): its row, with an attempt record that its first attempt takes up.
 func (r *Runtime) insert(ctx context.Context, i *instance) error {
+	at, err := r.insertRow(ctx, i)
+	for errors.Is(err, errWithdrawn) {
+		at, err = r.insertRow(ctx, i)
+	}
+	switch {
+	case err != nil:
+		r.end(i, Result{}, fmt.Errorf("%w: %w", ErrStore, err))
+		return fmt.Errorf("%w: %w", ErrStore, err)
+	case at == tip{}: // another sidecar was faster
+		r.spawn(func() { r.follow(i) })
+		return nil
+	}
+	i.mu.Lock()
+	i.fresh, i.at = false, at
+	i.mu.Unlock()
+	r.schedule(i)
+	return nil
+}
+
+// insertRow tries once, and returns the journal's tip, or none if the instance was there before. After errWithdrawn the request has a later generation.
+func (r *Runtime) insertRow(ctx context.Context, i *instance) (tip, error) {
 	rec := r.firstRecord(&i.Registration)
 	fused := r.cells.Layout() == daal.LayoutBare
 	updates, at := appendUpdates(i.ID, tip{}, rec, &i.Registration, r.incarnation, fused)
-	var err error
 	if fused {
-		err = r.appendOnce(ctx, i, append(updates, openUpdate(i.ID, true)), rec.Nonce)
-	} else if err = r.applyBlind(ctx, i, openUpdate(i.ID, true)); err == nil {
-		err = r.appendOnce(ctx, i, updates, rec.Nonce)
+		updates = append(updates, openUpdate(i.ID, true))
+	} else if err := r.applyBlind(ctx, i, openUpdate(i.ID, true)); err != nil {
+		return tip{}, err
 	}
-	switch {
-	case err == nil:
+	err := r.appendOnce(ctx, i, updates, rec.Nonce)
+	if errors.Is(err, errExists) {
+		at, err = tip{}, nil
+	}
+	if err != nil || fused {
+		return at, err
+	}
+	g := i.Registration
+	g.at = at
+	fence, err := r.admit(ctx, i, &g)
+	if errors.Is(err, errWithdrawn) {
 		i.mu.Lock()
-		i.fresh, i.at = false, at
+		i.CallerGen = r.clock.next(fence)
 		i.mu.Unlock()
-		r.schedule(i)
-		return nil
-	case errors.Is(err, errExists):
-		r.follow(i)
-		return nil
 	}
-	r.end(i, Result{}, fmt.Errorf("%w: %w", ErrStore, err))
-	return fmt.Errorf("%w: %w", ErrStore, err)
+	return at, err
 }
 
 // settle waits until an instance that is under way here is in the store: its first append was not asked for by this caller.
