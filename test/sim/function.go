@@ -239,12 +239,13 @@ func (c *Ctx) Fork(branches ...func(*Ctx)) {
 // patience is how long a client waits for one sidecar before it asks another.
 const patience = 4 * time.Second
 
-// request asks for an instance until it has a result, of whichever sidecar lives.
+// request asks for an instance until it has a result, of whichever sidecar lives. Every third client starts it first and then waits.
 func (w *World) request(id daal.InstanceID, fn string, input daal.Value, first int) {
 	w.mu.Lock()
 	w.pending++
 	w.mu.Unlock()
 	w.clients.Go(func() {
+		starts, started := first%3 == 2, false
 		defer func() {
 			w.mu.Lock()
 			w.pending--
@@ -264,13 +265,24 @@ func (w *World) request(id daal.InstanceID, fn string, input daal.Value, first i
 				continue
 			}
 			ctx, cancel := context.WithTimeout(context.Background(), patience)
-			result, err := rt.Invoke(ctx, intent.Request{ID: id, Function: intent.Function{Service: "svc", Name: fn}, Input: input})
+			req := intent.Request{ID: id, Function: intent.Function{Service: "svc", Name: fn}, Input: input}
+			var result intent.Result
+			var err error
+			if starts && !started {
+				err = rt.Start(ctx, req)
+				started = err == nil
+			}
+			if started {
+				result, err = rt.Await(ctx, id)
+			} else if !starts {
+				result, err = rt.Invoke(ctx, req)
+			}
 			cancel()
 			if err == nil {
 				w.history.result(w, id, result)
 				return
 			}
-			if errors.Is(err, intent.ErrKeyReused) {
+			if errors.Is(err, intent.ErrKeyReused) || started && errors.Is(err, intent.ErrNoSuchInstance) {
 				w.history.fail(fmt.Errorf("request %s: %w", id, err))
 				return
 			}
