@@ -25,6 +25,8 @@ type report struct {
 	Seconds  float64
 	// Milliseconds.
 	P50, P99, Max float64
+	// CPU of the load driver, filled in when it has ended.
+	CPU time.Duration `json:"-"`
 }
 
 func (r report) rate() float64 { return float64(r.Requests) / r.Seconds }
@@ -155,5 +157,6 @@ func (s *stage) drive(ctx context.Context, address, function string, clients int
 	if err := json.Unmarshal(text, &r); err != nil {
 		return r, fmt.Errorf("read the load driver's report: %w", err)
 	}
+	r.CPU = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	return r, nil
 }

@@ -166,7 +166,8 @@ func (b *benchmark) load(ctx context.Context) error {
 	}
 	b.figures.add("memory of the sidecar at rest", idle, "MiB", atMost(40))
 
-	cpu := make(map[string]usage) // per request, in nanoseconds
+	// Per request.
+	cpu, driver := make(map[string]usage), make(map[string]time.Duration)
 	for _, f := range []struct {
 		function, name string
 		steps          int
@@ -198,6 +199,7 @@ func (b *benchmark) load(ctx context.Context) error {
 		}
 		n := time.Duration(r.Requests)
 		cpu[f.function] = usage{sidecar / n, function / n}
+		driver[f.function] = r.CPU / n
 		b.figures.add(f.name, r.rate()*float64(f.steps), "/s", f.rate)
 		b.figures.add("p99 of that", r.P99, "ms", atMost(50))
 	}
@@ -211,6 +213,7 @@ func (b *benchmark) load(ctx context.Context) error {
 	ms := func(d time.Duration) float64 { return d.Seconds() * 1000 }
 	b.figures.add("CPU of the sidecar for an instance with one write", ms(one.sidecar), "ms", atMost(0.25))
 	b.figures.add("CPU of the function for an instance with one write", ms(one.function), "ms", atMost(0.1))
+	b.figures.add("CPU of the load driver for an instance with one write", ms(driver["one"]), "ms", inform)
 	b.figures.add("CPU of the sidecar for each further write", ms(ten.sidecar-one.sidecar)/9, "ms", atMost(0.03))
 	b.figures.add("CPU of the function for each further write", ms(ten.function-one.function)/9, "ms", inform)
 	b.figures.add("CPU of the sidecar for each further step, reads and writes in turn", ms(mixed.sidecar-one.sidecar)/9, "ms", atMost(0.03))

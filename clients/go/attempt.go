@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"google.golang.org/grpc/codes"
 
@@ -53,8 +55,13 @@ func (a *attempt) call(input *beldiv1.Payload) (output *beldiv1.Payload, err err
 		output, err = fn(&Context{Context: a.ctx, attempt: a}, input)
 		return err
 	})
+	var failure *Failure
 	if err == nil {
 		err = checkSize("the result", len(output.GetData()), a.session.limits.GetInput())
+	} else if errors.As(err, &failure) {
+		if large := checkSize("the detail of the failure", len(failure.Details.Data), a.session.limits.GetValue()); large != nil {
+			err = large
+		}
 	}
 	return output, err
 }
@@ -71,21 +78,33 @@ func (a *attempt) end(output *beldiv1.Payload, err error) {
 	}
 	step := &beldiv1.Step{Attempt: a.number}
 	var failure *Failure
-	var panicked *panicError
 	switch {
 	case err == nil:
 		step.Op = &beldiv1.Step_Complete{Complete: &beldiv1.CompleteRequest{Output: output}}
-	case errors.As(err, &panicked):
-		a.session.service.options.log.Error("beldi: a function panicked", "function", a.message.GetFunction(),
-			"instance", a.message.GetInstance(), "panic", panicked.value, "stack", string(panicked.stack))
-		step.Op = &beldiv1.Step_Crash{Crash: &beldiv1.Crash{Message: panicked.Error(), Trace: string(panicked.stack[:min(len(panicked.stack), 8<<10)])}}
-	case errors.As(err, &failure):
-		step.Op = &beldiv1.Step_Fail{Fail: &beldiv1.FailRequest{Failure: failure.message()}}
+	case errors.As(err, new(*panicError)) || !errors.As(err, &failure):
+		step.Op = &beldiv1.Step_Crash{Crash: a.crash(err)}
 	default:
-		step.Op = &beldiv1.Step_Crash{Crash: &beldiv1.Crash{Message: err.Error()}}
+		step.Op = &beldiv1.Step_Fail{Fail: &beldiv1.FailRequest{Failure: failure.message()}}
 	}
 	a.session.enqueue(step, len(output.GetData()), true)
 }
+
+// maxText is how much of messages and stack traces is sent: 8 KiB are allowed, and a character that is cut may grow.
+const maxText = 8<<10 - 3
+
+func (a *attempt) crash(err error) *beldiv1.Crash {
+	c := &beldiv1.Crash{Message: text(err.Error())}
+	var panicked *panicError
+	if errors.As(err, &panicked) {
+		a.session.service.options.log.Error("beldi: a function panicked", "function", a.message.GetFunction(),
+			"instance", a.message.GetInstance(), "panic", panicked.value, "stack", string(panicked.stack))
+		c.Trace = text(string(panicked.stack))
+	}
+	return c
+}
+
+// text makes text fit for a message: protobuf refuses what is not UTF-8.
+func text(s string) string { return strings.ToValidUTF8(s[:min(len(s), maxText)], "\uFFFD") }
 
 // ask sends a step and waits for its answer.
 func (a *attempt) ask(step *beldiv1.Step, size int) (*beldiv1.Answer, error) {
@@ -168,6 +187,13 @@ func protect(fn func() error) (err error) {
 func checkSize(what string, size int, limit int64) error {
 	if limit > 0 && int64(size) > limit {
 		return tooLarge(what, size, limit)
+	}
+	return nil
+}
+
+func checkText(what, text string) error {
+	if !utf8.ValidString(text) {
+		return malformed("%s %q is not UTF-8", what, text)
 	}
 	return nil
 }

@@ -156,6 +156,12 @@ func TestHowAnAttemptEnds(t *testing.T) {
 		}, "crash panic: oops (with trace)"},
 		{"not encodable", func(*beldi.Context) (any, error) { return func() {}, nil },
 			"crash beldi: encode value of type func(): json: unsupported type: func()"},
+		{"not UTF-8", func(c *beldi.Context) (any, error) {
+			return nil, fmt.Errorf("\xff: %w", c.Delete("\xff", "k"))
+		}, "crash \uFFFD: beldi: the table \"\\xff\" is not UTF-8 (MALFORMED)"},
+		{"too much detail", func(*beldi.Context) (any, error) {
+			return nil, beldi.Fail("no", beldi.Details(strings.Repeat("x", 256<<10)))
+		}, "crash beldi: the detail of the failure has 262146 bytes, the limit is 262144 (TOO_LARGE)"},
 		{"too large", func(*beldi.Context) (any, error) { return strings.Repeat("x", 1<<20), nil },
 			"crash beldi: the result has 1048578 bytes, the limit is 1048576 (TOO_LARGE)"},
 	} {

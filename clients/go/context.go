@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	beldiv1 "github.com/beldi/beldi/proto/beldi/v1"
 )
@@ -46,7 +45,7 @@ func (c *Context) Traceparent() string { return c.attempt.message.GetTraceparent
 // Write sets a value of a key in a table of the service. It does not wait: the write is applied, exactly once, before any later
 // step observes and before the function's result is known. The error is that of a value that is too large or cannot be encoded.
 func (c *Context) Write(table, key string, value any) error {
-	p, err := c.value(key, value)
+	p, err := c.value(table, key, value)
 	if err != nil {
 		return err
 	}
@@ -55,7 +54,7 @@ func (c *Context) Write(table, key string, value any) error {
 
 // Delete removes a key. Like [Context.Write], it does not wait.
 func (c *Context) Delete(table, key string) error {
-	if err := c.key(key); err != nil {
+	if err := c.cell(table, key); err != nil {
 		return err
 	}
 	return c.tell(&beldiv1.Step{Op: &beldiv1.Step_Delete{Delete: &beldiv1.DeleteRequest{Table: table, Key: key}}}, len(key))
@@ -65,7 +64,10 @@ func (c *Context) Delete(table, key string) error {
 // null if absent), `found` (bool) and `new` (the value to be written): "!found", "value.free == 1". A condition that
 // cannot be judged is an [*Error] with the reason BAD_EXPRESSION.
 func (c *Context) CondWrite(table, key string, value any, condition string) (bool, error) {
-	p, err := c.value(key, value)
+	p, err := c.value(table, key, value)
+	if err == nil {
+		err = checkText("the condition", condition)
+	}
 	if err != nil {
 		return false, err
 	}
@@ -82,7 +84,10 @@ func (c *Context) Update(table, key, expression string, input any) error {
 }
 
 func (c *Context) update(table, key, expression string, input any) (*beldiv1.UpdateResponse, error) {
-	p, err := c.value(key, input)
+	p, err := c.value(table, key, input)
+	if err == nil {
+		err = checkText("the expression", expression)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +99,7 @@ func (c *Context) update(table, key, expression string, input any) (*beldiv1.Upd
 // Start makes an instance of another function durable, exactly once, and returns without waiting for it: see [Await]. The target is
 // "service/function", or the name of a function of the same service.
 func (c *Context) Start(target string, input any) (Instance, error) {
-	p, err := c.input("the input of "+target, input)
+	p, err := c.input(target, input)
 	if err != nil {
 		return "", err
 	}
@@ -125,7 +130,7 @@ func (c *Context) UUID() (string, error) {
 
 // Read returns the committed value of a key, and whether there is one. The function's own earlier writes are seen.
 func Read[T any](c *Context, table, key string) (value T, found bool, err error) {
-	if err := c.key(key); err != nil {
+	if err := c.cell(table, key); err != nil {
 		return value, false, err
 	}
 	answer, err := c.ask(&beldiv1.Step{Op: &beldiv1.Step_Read{Read: &beldiv1.ReadRequest{Table: table, Key: key}}}, len(key))
@@ -153,7 +158,7 @@ func Update[T any](c *Context, table, key, expression string, input any) (T, err
 // function failed for good, the error is its [*Failure].
 func Invoke[T any](c *Context, target string, input any) (T, error) {
 	var none T
-	p, err := c.input("the input of "+target, input)
+	p, err := c.input(target, input)
 	if err != nil {
 		return none, err
 	}
@@ -180,6 +185,9 @@ func Await[T any](c *Context, instance Instance) (T, error) {
 // runs again in the next attempt. The value may have up to 256 KiB. The name is part of the step's identity.
 func Record[T any](c *Context, name string, code func(token string) (T, error)) (T, error) {
 	var none T
+	if err := checkText("the name of recorded code", name); err != nil {
+		return none, err
+	}
 	begin := &beldiv1.Step{Op: &beldiv1.Step_BeginRecord{BeginRecord: &beldiv1.BeginRecordRequest{Name: name}}}
 	answer, err := c.ask(begin, len(name))
 	if err != nil {
@@ -233,18 +241,21 @@ func (c *Context) name(step *beldiv1.Step) error {
 	return checkSize("the step name", len(step.Name), c.attempt.session.limits.GetStepName())
 }
 
-func (c *Context) key(key string) error {
+func (c *Context) cell(table, key string) error {
+	if err := checkText("the table", table); err != nil {
+		return err
+	}
 	if key == "" {
 		return malformed("the key is empty")
 	}
-	if !utf8.ValidString(key) {
-		return malformed("the key %q is not UTF-8", key)
+	if err := checkText("the key", key); err != nil {
+		return err
 	}
 	return checkSize("the key", len(key), c.attempt.session.limits.GetKey())
 }
 
-func (c *Context) value(key string, value any) (*beldiv1.Payload, error) {
-	if err := c.key(key); err != nil {
+func (c *Context) value(table, key string, value any) (*beldiv1.Payload, error) {
+	if err := c.cell(table, key); err != nil {
 		return nil, err
 	}
 	p, err := encode(value)
@@ -254,12 +265,15 @@ func (c *Context) value(key string, value any) (*beldiv1.Payload, error) {
 	return p, checkSize("the value", len(p.Data), c.attempt.session.limits.GetValue())
 }
 
-func (c *Context) input(what string, input any) (*beldiv1.Payload, error) {
+func (c *Context) input(target string, input any) (*beldiv1.Payload, error) {
+	if err := checkText("the target", target); err != nil {
+		return nil, err
+	}
 	p, err := encode(input)
 	if err != nil {
 		return nil, err
 	}
-	return p, checkSize(what, len(p.Data), c.attempt.session.limits.GetInput())
+	return p, checkSize("the input of "+target, len(p.Data), c.attempt.session.limits.GetInput())
 }
 
 // endRecord logs what recorded code returned, and returns the error that the function is to see.

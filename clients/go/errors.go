@@ -65,7 +65,7 @@ func Details(v any) FailOption {
 }
 
 func (f *Failure) message() *beldiv1.Failure {
-	m := &beldiv1.Failure{Message: f.Message, Code: f.Code}
+	m := &beldiv1.Failure{Message: text(f.Message), Code: text(f.Code)}
 	if f.Details.Data != nil {
 		m.Details = &beldiv1.Payload{Data: f.Details.Data, ContentType: f.Details.ContentType}
 	}

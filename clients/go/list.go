@@ -1,6 +1,7 @@
 package beldi
 
 import (
+	"errors"
 	"iter"
 
 	beldiv1 "github.com/beldi/beldi/proto/beldi/v1"
@@ -81,6 +82,9 @@ func pages[E any](q Query, list func(Query) ([]E, string, error)) iter.Seq2[E, e
 }
 
 func (c *Context) list(table string, q Query, values bool) (*beldiv1.ListResponse, error) {
+	if err := errors.Join(checkText("the table", table), checkText("the prefix", q.Prefix), checkText("Query.After", q.After)); err != nil {
+		return nil, err
+	}
 	answer, err := c.ask(&beldiv1.Step{Op: &beldiv1.Step_List{List: &beldiv1.ListRequest{
 		Table: table, Prefix: q.Prefix, Limit: int32(q.Limit), After: q.After, Values: values}}}, len(q.Prefix)+len(q.After))
 	return answer.GetList(), err

@@ -100,7 +100,7 @@ func (s *Service) serve(ctx context.Context, addr string) (welcomed bool, err er
 	}()
 	sent := make(chan struct{})
 	go func() {
-		ses.send(streamCtx)
+		ses.send(streamCtx, cancel)
 		close(sent)
 	}()
 	select {
@@ -232,8 +232,8 @@ func (s *session) flush() {
 	}
 }
 
-// send is the sender. An error of the stream is left to the receiver, which gets the status.
-func (s *session) send(ctx context.Context) {
+// send is the sender. If it fails, it ends the stream: the receiver gets to know why.
+func (s *session) send(ctx context.Context, end context.CancelFunc) {
 	m := &beldiv1.FromWorker{}
 	for {
 		select {
@@ -245,6 +245,10 @@ func (s *session) send(ctx context.Context) {
 		runtime.Gosched()
 		for s.batch(m) {
 			if err := s.stream.Send(m); err != nil {
+				if !errors.Is(err, io.EOF) {
+					s.service.options.log.Error("beldi: send steps", "service", s.service.name, "error", err)
+					end()
+				}
 				return
 			}
 		}
