@@ -60,6 +60,7 @@ type FSt struct {
 	m                      [FM]FBatch
 	oF, epoch              int8 // requests from outside: registry fence, epoch
 	regF, shF, hlc, e, bad int8 // callers' registry fence, shard fence; env budget
+	ticks                  int8
 }
 
 const (
@@ -80,6 +81,7 @@ type FCfg struct {
 	out         int
 	skew        bool // clocks of sidecars differ
 	envOut      bool // other requests are forgotten
+	ticks       int8 // how often the collector raises the epoch without forgetting
 	envReg      bool // other callees are forgotten
 	call        bool
 	callStep    int8
@@ -110,6 +112,7 @@ const (
 	uForgetOrder
 	uRerun
 	uRenewRun
+	uNoEpoch
 	uLookFirst
 	uGrown
 	uNoDrain
@@ -385,6 +388,12 @@ func (f *FCfg) next(s *FSt, c *Ctx[FSt]) {
 			t.oF = max8(s.oF, s.hlc)
 		}
 		emit(t, "other requests are forgotten, fence %d", t.oF)
+	}
+	if s.ticks < f.ticks {
+		t := *s
+		t.ticks++
+		t.epoch++
+		emit(t, "the collector raises the epoch to %d", t.epoch)
 	}
 	if s.e&2 != 0 {
 		t := *s

@@ -91,6 +91,9 @@ func registerFused() {
 	base := FCfg{n: 1, prog: progInc, runs: [FI]int8{3}, takes: [FI]int8{1}, resend: 1, forget: true, again: true, out: outEpoch, envOut: true}
 	fused("F/inc", "ok", "three runs of a request and a take-over, asked for again once forgotten", base)
 	fused("F/inc-cut", "ok", "two runs; batches cut anywhere, registration at any time", fwith(base, func(f *FCfg) { f.any, f.bare, f.runs, f.net, f.envOut = true, true, [FI]int8{2}, 2, false }))
+	ticks := fwith(base, func(f *FCfg) { f.ticks, f.envOut = 2, false })
+	fused("L/ticks", "ok", "the epoch also rises by itself: runs of several epochs", ticks)
+	fused("L/ticks-bare", "ok", "registration at any time", fwith(ticks, func(f *FCfg) { f.bare, f.net, f.runs = true, 2, [FI]int8{2} }))
 	wrw := fwith(base, func(f *FCfg) { f.prog, f.runs, f.net = progWRW, [FI]int8{2}, 2 })
 	cut := fwith(wrw, func(f *FCfg) { f.any = true })
 	fused("F/wrw", "ok", "write, read, write; registration at any time", fwith(wrw, func(f *FCfg) { f.bare = true }))
@@ -165,6 +168,7 @@ func registerFused() {
 	m("forget-order", "the row goes before the fence is raised", fwith(base, func(f *FCfg) { f.steps = true; f.again = false }), uForgetOrder)
 	m("run-again", "a run refused by the fence starts over by itself", fwith(text, func(f *FCfg) { f.out = outClock }), uRerun)
 	m("run-renews", "a run refused by the fence inserts its row under a newer generation", fwith(base, func(f *FCfg) { f.again = false }), uRenewRun)
+	m("epoch-not-asked", "the insert does not ask for the epoch that it stamps the row with", ticks, uNoEpoch)
 	m("look-first", "the row is looked for before the epoch is read", base, uLookFirst)
 	m("grown", "no answer: more is sent under the same nonce", fwith(cut, func(f *FCfg) { f.prog = progMix }), uGrown)
 	m("no-drain", "a read passes queued writes", sb, uNoDrain)

@@ -14,7 +14,7 @@ func (f *FCfg) refusal(s *FSt, m *FBatch) int8 {
 		case I.row == 1 && !(f.mut == uInsertOver && I.done == 0):
 			return fTIP
 		case f.mut == uNoFence:
-		case f.out == outEpoch && m.e1 != s.epoch:
+		case f.out == outEpoch && m.e1 != s.epoch && f.mut != uNoEpoch:
 			return fEPOCH
 		case m.g <= s.oF:
 			return fFENCE
@@ -106,7 +106,7 @@ func (f *FCfg) deliver(s *FSt, n int, emit func(FSt, string, ...int8)) {
 		if m.ins == 1 {
 			*I = FInst{row: 1, life: m.life, stamp: m.g, lives: I.lives, fg: I.fg, runs: I.runs, takes: I.takes, ended: I.ended, out: I.out, ans: I.ans, applied: I.applied}
 			if f.out == outEpoch {
-				I.stamp = s.epoch
+				I.stamp = m.e1
 			}
 		}
 		I.jn, I.pos, I.nonce, I.gen = 1, m.pos+1, m.nonce, max8(I.gen, m.gen)

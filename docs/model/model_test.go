@@ -6,9 +6,9 @@ import "testing"
 // runs all of it, `go run .` all models.
 func TestFused(t *testing.T) {
 	slow := map[string]bool{ // more than 500,000 states each
-		"F/inc-cut": true, "F/wrw": true, "F/wrw-cut": true, "F/wrw-takes": true, "F/two": true, "F/branch-cut": true, "F/branch-early": true,
+		"L/ticks": true, "L/ticks-bare": true, "F/inc-cut": true, "F/wrw": true, "F/wrw-cut": true, "F/wrw-takes": true, "F/two": true, "F/branch-cut": true, "F/branch-early": true,
 		"F/mix": true, "F/cond": true, "F/cond-opt-read": true, "F/storebuffer": true, "F/cond-opt": true, "var/F/lean-mix": true, "var/F/lean-wrw-cut": true,
-		"var/F/lean-cond-opt": true, "var/F/lost-is-superseded": true, "var/F/position-only-once": true,
+		"var/F/lean-cond-opt": true, "var/F/lean-call": true, "var/F/lost-is-superseded": true, "var/F/position-only-once": true,
 	}
 	runs = nil
 	registerFused()
