@@ -1,13 +1,11 @@
 package sim
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/beldi/beldi/daal"
 	"github.com/beldi/beldi/intent"
@@ -232,61 +230,4 @@ func (c *Ctx) Fork(branches ...func(*Ctx)) {
 	if over {
 		panic(errOver)
 	}
-}
-
-// ---- clients
-
-// patience is how long a client waits for one sidecar before it asks another.
-const patience = 4 * time.Second
-
-// request asks for an instance until it has a result, of whichever sidecar lives. Every third client starts it first and then waits.
-func (w *World) request(id daal.InstanceID, fn string, input daal.Value, first int) {
-	w.mu.Lock()
-	w.pending++
-	w.mu.Unlock()
-	w.clients.Go(func() {
-		starts, started := first%3 == 2, false
-		defer func() {
-			w.mu.Lock()
-			w.pending--
-			w.mu.Unlock()
-			w.kick()
-		}()
-		for n := first; ; n++ {
-			w.mu.Lock()
-			node := w.Nodes[n%len(w.Nodes)]
-			rt, dead, closed := node.rt, node.dead || node.rt == nil, w.closed
-			w.mu.Unlock()
-			if closed {
-				return
-			}
-			if dead {
-				time.Sleep(20 * time.Millisecond)
-				continue
-			}
-			ctx, cancel := context.WithTimeout(context.Background(), patience)
-			req := intent.Request{ID: id, Function: intent.Function{Service: "svc", Name: fn}, Input: input}
-			var result intent.Result
-			var err error
-			if starts && !started {
-				err = rt.Start(ctx, req)
-				started = err == nil
-			}
-			if started {
-				result, err = rt.Await(ctx, id)
-			} else if !starts {
-				result, err = rt.Invoke(ctx, req)
-			}
-			cancel()
-			if err == nil {
-				w.history.result(w, id, result)
-				return
-			}
-			if errors.Is(err, intent.ErrKeyReused) || started && errors.Is(err, intent.ErrNoSuchInstance) {
-				w.history.fail(fmt.Errorf("request %s: %w", id, err))
-				return
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
-	})
 }

@@ -15,23 +15,22 @@ import (
 var (
 	firstSeed = flag.Uint64("seed", 0, "first seed of TestSeeds; 0: by the clock")
 	seeds     = flag.Int("seeds", 300, "how many seeds TestSeeds runs for each kind of store")
+	full      = flag.Bool("full", false, "run all crash points, not a sample")
 	verbose   = flag.Bool("show", false, "print the trace of each run")
 )
 
 var scopes = []backends.Scope{backends.ScopeStore, backends.ScopePartition, backends.ScopeRow}
 
-// simulate runs one seed and returns what is wrong with it.
-func simulate(t *testing.T, c Config, clients int) (w *World, err error) {
+// sample: without -full, one of so many crash points is run. Which ones, changes from run to run.
+const sample = 7
+
+var firstSample = uint64(time.Now().UnixNano()) >> 10
+
+// simulate runs what clients ask for and returns what is wrong with it.
+func simulate(t *testing.T, c Config, clients func(*World)) (w *World, err error) {
 	synctest.Test(t, func(t *testing.T) {
 		w = newWorld(c)
-		for i := range clients {
-			id := daal.InstanceID(fmt.Sprintf("r%d", i))
-			in := daal.JSON(fmt.Sprint(c.Seed*1000 + uint64(i)))
-			w.request(id, "random", in, i)
-			if w.rng.IntN(3) == 0 {
-				w.request(id, "random", in, i+1) // somebody asks twice
-			}
-		}
+		clients(w)
 		err = w.run()
 	})
 	if err == nil {
@@ -41,6 +40,20 @@ func simulate(t *testing.T, c Config, clients int) (w *World, err error) {
 		t.Log("\n" + strings.Join(w.Trace, "\n"))
 	}
 	return w, err
+}
+
+// random makes n clients of random programs.
+func random(n int) func(*World) {
+	return func(w *World) {
+		for i := range n {
+			id := daal.InstanceID(fmt.Sprintf("r%d", i))
+			in := daal.JSON(fmt.Sprint(w.Seed*1000 + uint64(i)))
+			w.request(id, "random", in, i)
+			if w.rng.IntN(3) == 0 {
+				w.request(id, "random", in, i+1) // somebody asks twice
+			}
+		}
+	}
 }
 
 // chaos is a configuration drawn from a seed.
@@ -63,7 +76,7 @@ func TestCalm(t *testing.T) {
 	for _, scope := range scopes {
 		t.Run(scope.String(), func(t *testing.T) {
 			for seed := uint64(1); seed <= 20; seed++ {
-				if _, err := simulate(t, Config{Seed: seed, Scope: scope, Sidecars: 1, Capacity: 2}, 3); err != nil {
+				if _, err := simulate(t, Config{Seed: seed, Scope: scope, Sidecars: 1, Capacity: 2}, random(3)); err != nil {
 					t.Fatalf("seed %d: %v", seed, err)
 				}
 			}
@@ -81,7 +94,7 @@ func TestSeeds(t *testing.T) {
 		t.Run(scope.String(), func(t *testing.T) {
 			calls := 0
 			for seed := first; seed < first+uint64(*seeds); seed++ {
-				w, err := simulate(t, chaos(seed, scope), 3)
+				w, err := simulate(t, chaos(seed, scope), random(3))
 				if err != nil {
 					t.Fatalf("seed %d (repeat: go test ./test/sim -run 'TestSeeds/%s' -seed %d -seeds 1 -show -v): %v", seed, scope, seed, err)
 				}

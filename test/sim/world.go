@@ -13,7 +13,9 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"slices"
 	"sort"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing/synctest"
@@ -104,6 +106,8 @@ type World struct {
 	store *memory.Store
 	steps atomic.Int64
 	calls int
+	// callsToEnd is how many calls had been made when the last client was answered.
+	callsToEnd int
 
 	mu      sync.Mutex
 	parked  []*Call
@@ -171,6 +175,11 @@ func (w *World) note(format string, args ...any) {
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%x %s", w.hash, line)
 	w.hash = h.Sum64()
+}
+
+// traced returns where in the trace a line stands that contains s, or -1.
+func (w *World) traced(s string) int {
+	return slices.IndexFunc(w.Trace, func(line string) bool { return strings.Contains(line, s) })
 }
 
 func (w *World) kick() {
@@ -268,7 +277,7 @@ func (w *World) idle() {
 // a client or a finished instance has seen.
 func (w *World) settle() {
 	w.note("all requests are answered")
-	w.settling = true
+	w.settling, w.callsToEnd = true, w.calls
 	w.rest = time.Now().Add(3 * time.Second)
 	for _, n := range w.Nodes {
 		if n.paused {
