@@ -36,10 +36,12 @@ class Stream:
         metadata: Sequence[tuple[str, str]],
         hello: pb.Hello,
         functions: Mapping[str, Function],
+        ready: asyncio.Event,
     ) -> None:
         self.welcomed = False
         self._hello = hello
         self._functions = functions
+        self._ready = ready
         self._limits = pb.Limits()
         self._attempts: dict[int, Attempt] = {}
         self._outbox: list[pb.Step] = []
@@ -113,6 +115,7 @@ class Stream:
     def _receive(self, message: pb.ToWorker) -> None:
         if message.HasField("welcome"):
             self.welcomed = True
+            self._ready.set()
             self._limits = message.welcome.limits
             log.info("serving %s; sidecar %s", self._hello.service, message.welcome.version)
         for cancel in message.cancels:

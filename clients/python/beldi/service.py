@@ -9,7 +9,7 @@ import random
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar, overload
 
 import grpc
@@ -76,10 +76,28 @@ class Service:
         run(self)
 
     async def serve(self, stop: asyncio.Event | None = None, *, grace: float = GRACE_SECONDS) -> None:
-        """Serves in a running event loop until `stop` is set and running attempts have ended, or have had `grace`
-        seconds. Connects again whenever the stream to the sidecar ends. Raises BeldiError if the sidecar refuses.
+        """Serves in a running event loop until `stop` is set; running attempts then have `grace` seconds to end.
+
+        Connects again whenever the stream to the sidecar ends. Raises BeldiError if the sidecar refuses the service.
         """
-        stop = stop or asyncio.Event()
+        await self._serve(stop or asyncio.Event(), grace, asyncio.Event())
+
+    @contextlib.asynccontextmanager
+    async def serving(self, *, grace: float = GRACE_SECONDS) -> AsyncIterator[None]:
+        """Serves while the block runs, which it enters once the sidecar knows the functions: for tests."""
+        stop, ready = asyncio.Event(), asyncio.Event()
+        served = asyncio.create_task(self._serve(stop, grace, ready))
+        entered = asyncio.create_task(ready.wait())
+        try:
+            await asyncio.wait((served, entered), return_when=asyncio.FIRST_COMPLETED)
+            if ready.is_set():
+                yield
+        finally:
+            entered.cancel()
+            stop.set()
+            await served
+
+    async def _serve(self, stop: asyncio.Event, grace: float, ready: asyncio.Event) -> None:
         hello = pb.Hello(
             service=self.name,
             functions=list(self._functions),
@@ -90,7 +108,7 @@ class Service:
         while not stop.is_set():
             address = _address.resolve()
             async with grpc.aio.insecure_channel(address, options=_address.CHANNEL_OPTIONS) as channel:
-                stream = Stream(channel, _address.credentials(), hello, self._functions)
+                stream = Stream(channel, _address.credentials(), hello, self._functions, ready)
                 try:
                     await stream.run(stop, grace)
                     problem = "the sidecar ended the stream"

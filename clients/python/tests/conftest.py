@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -29,16 +27,5 @@ async def sidecar(address: str) -> AsyncIterator[FakeSidecar]:
 async def service(sidecar: FakeSidecar) -> AsyncIterator[Service]:
     """A service that is being served. Functions may be added until the first attempt."""
     service = Service("hotel")
-    async with serving(service):
+    async with service.serving():
         yield service
-
-
-@contextlib.asynccontextmanager
-async def serving(service: Service) -> AsyncIterator[asyncio.Event]:
-    stop = asyncio.Event()
-    task = asyncio.create_task(service.serve(stop))
-    try:
-        yield stop
-    finally:
-        stop.set()
-        await task

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import serving
 from fake_sidecar import FakeSidecar
 
 import beldi
@@ -27,7 +26,7 @@ async def test_hello_says_what_is_served(sidecar: FakeSidecar) -> None:
     @service.function(name="cancel")
     def undo(ctx: ThreadContext, _: None) -> None: ...
 
-    async with serving(service):
+    async with service.serving():
         hello = (await sidecar.connection()).hello
     expected = pb.Hello(
         service="hotel", functions=["reserve", "cancel"], sdk=f"python/{beldi.__version__}", concurrency=5
@@ -37,7 +36,7 @@ async def test_hello_says_what_is_served(sidecar: FakeSidecar) -> None:
 
 async def test_the_token_is_sent(sidecar: FakeSidecar, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BELDI_TOKEN", "secret")
-    async with serving(Service("hotel")):
+    async with Service("hotel").serving():
         metadata = (await sidecar.connection()).context.invocation_metadata()
     assert ("authorization", "Bearer secret") in [(key, value) for key, value in metadata or ()]
 
@@ -137,14 +136,17 @@ async def test_a_lost_stream_cancels_and_comes_back(address: str, caplog: pytest
     async def answers(ctx: Context, _: None) -> str:
         return "here"
 
-    async with serving(service):
-        async with FakeSidecar(address) as first:
-            await first.begin("waits")
-            await running.wait()
-        await cancelled.wait()
-        async with FakeSidecar(address) as second:
-            assert (await second.run("answers")).output == "here"
-            said = [record.getMessage().split(" (")[0] for record in caplog.records if record.name == "beldi"]
+    stop = asyncio.Event()
+    served = asyncio.create_task(service.serve(stop))
+    async with FakeSidecar(address) as first:
+        await first.begin("waits")
+        await running.wait()
+    await cancelled.wait()
+    async with FakeSidecar(address) as second:
+        assert (await second.run("answers")).output == "here"
+        said = [record.getMessage().split(" (")[0] for record in caplog.records if record.name == "beldi"]
+        stop.set()
+        await served
     assert said == [f"lost the sidecar at {address}"]
 
 
@@ -164,11 +166,14 @@ async def test_a_sidecar_that_is_not_there_is_waited_for(
     async def answers(ctx: Context, _: None) -> str:
         return "here"
 
-    async with serving(service):
-        await logged.wait()
-        async with FakeSidecar(address) as sidecar:
-            assert (await sidecar.run("answers")).output == "here"
-            said = [record.getMessage() for record in caplog.records if record.name == "beldi"]
+    stop = asyncio.Event()
+    served = asyncio.create_task(service.serve(stop))
+    await logged.wait()
+    async with FakeSidecar(address) as sidecar:
+        assert (await sidecar.run("answers")).output == "here"
+        said = [record.getMessage() for record in caplog.records if record.name == "beldi"]
+        stop.set()
+        await served
     assert len(said) == 1
     assert said[0].startswith(f"no sidecar at {address} (")
     assert "start one with `beldi run`" in said[0]
@@ -182,6 +187,9 @@ async def test_a_sidecar_that_says_no_ends_serve(address: str) -> None:
     async with Refusing(address):
         with pytest.raises(BeldiError, match=f"serve hotel at {address}: bad token"):
             await Service("hotel").serve()
+        with pytest.raises(BeldiError, match="bad token"):
+            async with Service("hotel").serving():
+                pytest.fail("entered")
 
 
 async def test_drain_lets_attempts_end(sidecar: FakeSidecar) -> None:
