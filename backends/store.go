@@ -272,6 +272,10 @@ type Range struct {
 // ErrTooWide is a batch that the store cannot apply atomically: the core's mistake.
 var ErrTooWide = errors.New("backends: batch is wider than the store's atomicity")
 
+// ErrFull is wrapped by the error of an Unknown answer if the store has no room for the batch. Room may be made while the
+// store runs; the same batch then goes through.
+var ErrFull = errors.New("the store is full")
+
 // Store is a database. All methods may be called at any time from any goroutine.
 type Store interface {
 	Capabilities() Capabilities

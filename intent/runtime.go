@@ -200,6 +200,7 @@ type instance struct {
 	eager    bool
 	current  *Attempt
 	note     string
+	cause    error         // why the store did not answer, last
 	stuck    chan struct{} // closed while the store does not answer
 	isStuck  bool
 }
@@ -217,7 +218,7 @@ func (i *instance) say(note string) {
 func (i *instance) block(err error, stuck bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.note = fmt.Sprintf("the store does not answer: %v", err)
+	i.note, i.cause = fmt.Sprintf("the store does not answer: %v", err), err
 	if stuck && !i.isStuck {
 		i.isStuck = true
 		close(i.stuck)
@@ -256,7 +257,7 @@ func (i *instance) wait(ctx context.Context) (Result, error) {
 	case <-stuck:
 		i.mu.Lock()
 		defer i.mu.Unlock()
-		return Result{}, fmt.Errorf("%w: %s", ErrStore, i.note)
+		return Result{}, fmt.Errorf("%w: %w", ErrStore, i.cause)
 	case <-i.rt.ctx.Done():
 		return Result{}, ErrClosing
 	case <-ctx.Done():
@@ -614,13 +615,13 @@ func (r *Runtime) take(i *instance) (*journal, error) {
 }
 
 // obituary says why an instance is given up.
-func (i *instance) obituary() string {
+func (i *instance) obituary() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.diverged != nil {
-		return i.diverged.Error()
+		return i.diverged
 	}
-	return fmt.Sprintf("the function crashed %d times; last: %s", i.crashes, i.note)
+	return &ParkedError{Why: fmt.Sprintf("the function crashed %d times; last: %s", i.crashes, i.note)}
 }
 
 // notRun: an attempt did not come about.
@@ -660,7 +661,7 @@ func (r *Runtime) attemptEnded(a *Attempt, fresh bool, result *Result, err error
 		r.again(i, err)
 	case errors.As(err, &diverged):
 		i.mu.Lock()
-		i.crashes, i.diverged = r.o.MaxAttempts, err
+		i.crashes, i.diverged = r.o.MaxAttempts, diverged
 		i.mu.Unlock()
 		r.again(i, err)
 	default:

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/beldi/beldi/backends"
 	"github.com/beldi/beldi/daal"
 	"github.com/beldi/beldi/intent"
 	beldiv1 "github.com/beldi/beldi/proto/beldi/v1"
@@ -201,7 +202,7 @@ func faultOf(err error) *fault {
 		return refuse(reasonOverloaded, "%s", text)
 	case errors.Is(err, intent.ErrClosing):
 		return refuse(reasonDraining, "%s; ask again with the same key", text)
-	case errors.Is(err, syscall.ENOSPC):
+	case errors.Is(err, backends.ErrFull), errors.Is(err, syscall.ENOSPC): // the latter: it was too late for the former
 		return refuse(reasonStoreFull, "%s; nothing is lost: ask again with the same key once there is space", text)
 	case errors.Is(err, intent.ErrStore), errors.Is(err, daal.ErrUnknown):
 		return refuse(reasonStoreUnreachable, "%s; nothing is lost: ask again with the same key", text)

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/beldi/beldi/backends"
 	"github.com/beldi/beldi/daal"
 	"github.com/beldi/beldi/intent"
 	beldiv1 "github.com/beldi/beldi/proto/beldi/v1"
@@ -51,6 +52,7 @@ func TestErrorMap(t *testing.T) {
 		{intent.ErrStore, codes.Unavailable, reasonStoreUnreachable, 503, nil},
 		{daal.ErrUnknown, codes.Unavailable, reasonStoreUnreachable, 503, nil},
 		{fmt.Errorf("%w: %w", intent.ErrStore, syscall.ENOSPC), codes.Unavailable, reasonStoreFull, 503, nil},
+		{fmt.Errorf("%w: %w", intent.ErrStore, backends.ErrFull), codes.Unavailable, reasonStoreFull, 503, nil},
 		{errors.New("a surprise"), codes.Internal, reasonInternal, 500, nil},
 	} {
 		err := fmt.Errorf("while testing: %w", c.err)

@@ -327,9 +327,10 @@ func TestFormat(t *testing.T) {
 
 func TestBadOptions(t *testing.T) {
 	for name, o := range map[string]pebble.Options{
-		"no directory":     {},
-		"a negative cache": {Dir: t.TempDir(), CacheBytes: -1},
-		"a file":           {Dir: os.Args[0]},
+		"no directory":       {},
+		"a negative cache":   {Dir: t.TempDir(), CacheBytes: -1},
+		"a negative reserve": {Dir: t.TempDir(), Reserve: -1},
+		"a file":             {Dir: os.Args[0]},
 	} {
 		if _, err := pebble.Open(o); err == nil {
 			t.Errorf("%s was accepted", name)

@@ -85,12 +85,18 @@ func (s *Store) commitAll() {
 func (s *Store) commitGroup(waiting []*request) int {
 	g := newGroup(s)
 	answers := make([]backends.Answer, 0, len(waiting))
+	full := s.space.check()
 	for _, r := range waiting {
 		if g.bytes >= groupBytes {
 			break
 		}
+		if full != nil && changes(r.batch) {
+			answers = append(answers, unknown(r.batch, full))
+			continue
+		}
 		answers = append(answers, g.judge(r.batch))
 	}
+	s.space.written += g.bytes
 	g.closeIterator()
 	err := s.brokenErr()
 	if err == nil && g.dirty {

@@ -12,6 +12,9 @@
 // kernel may have dropped the pages. So the first failure breaks the Store for good (ErrBroken): it answers nothing any
 // more, and leaves pebble where it stands, with its goroutines and its lock on the directory, until the process ends,
 // which Options.OnBroken should see to. The next process recovers what is there.
+//
+// A disk that fills up is no such failure: batches are refused before it is full (Options.Reserve), and go on by
+// themselves when there is room again.
 package pebble
 
 import (
@@ -36,6 +39,9 @@ type Options struct {
 	NoFsync bool
 	// CacheBytes is how much of the tables is kept in memory uncompressed; 0 means 16 MiB.
 	CacheBytes int64
+	// Reserve is how many bytes of Dir's file system the store leaves free. While fewer are, batches that change something
+	// are answered Unknown with backends.ErrFull, and reads go on. 0 means 64 MiB, or a quarter of a file system below 256 MiB.
+	Reserve int64
 	// FS, if not nil, is used instead of the machine's file system.
 	FS vfs.FS
 	// OnBroken, if not nil, is called once if the store breaks, on a goroutine of its own. It should end the process.
@@ -63,6 +69,7 @@ type Store struct {
 	dir      string
 	db       *pebbledb.DB
 	disk     *disk
+	space    space
 	lock     *pebbledb.Lock
 	onBroken func(error)
 	close    func() error
@@ -102,6 +109,9 @@ func Open(o Options) (*Store, error) {
 	if o.CacheBytes < 0 {
 		return fail(fmt.Errorf("the cache would have %d bytes, and cannot have less than 0", o.CacheBytes))
 	}
+	if o.Reserve < 0 {
+		return fail(fmt.Errorf("the reserve would have %d bytes, and cannot have less than 0", o.Reserve))
+	}
 	if o.CacheBytes == 0 {
 		o.CacheBytes = defaultCacheBytes
 	}
@@ -109,6 +119,7 @@ func Open(o Options) (*Store, error) {
 		o.FS = vfs.Default
 	}
 	s.disk = &disk{FS: o.FS, noSync: o.NoFsync, fail: s.fail}
+	s.space = space{disk: s.disk, dir: o.Dir, reserve: o.Reserve}
 	var err error
 	if s.lock, err = lockDir(s.disk, o.Dir); err != nil {
 		return fail(err)
