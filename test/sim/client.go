@@ -20,14 +20,20 @@ type client struct {
 	req     intent.Request
 	starts  bool // it starts the instance, and then waits for it
 	started atomic.Bool
+	asked   int
+	number  int
 }
+
+// asker is the key under which a context says who asks: it tells calls of several clients apart.
+type asker struct{}
 
 // request lets a client ask. Every third one starts its instance first.
 func (w *World) request(id daal.InstanceID, fn string, input daal.Value, number int) {
 	w.mu.Lock()
 	w.pending++
+	w.requests++
 	w.mu.Unlock()
-	c := &client{w: w, starts: number%3 == 2, req: intent.Request{ID: id, Function: intent.Function{Service: "svc", Name: fn}, Input: input}}
+	c := &client{w: w, number: w.requests, starts: number%3 == 2, req: intent.Request{ID: id, Function: intent.Function{Service: "svc", Name: fn}, Input: input}}
 	w.clients.Go(func() {
 		c.run(number)
 		w.mu.Lock()
@@ -65,7 +71,9 @@ func (c *client) run(first int) {
 
 // ask asks one sidecar, and gives up after a while: one that has stopped does not even time out.
 func (c *client) ask(rt *intent.Runtime) (result intent.Result, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	c.asked++
+	ctx := context.WithValue(context.Background(), asker{}, fmt.Sprintf("client %d.%d ", c.number, c.asked))
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	type answer struct {
 		result intent.Result

@@ -11,8 +11,8 @@ import (
 )
 
 // play runs one script, asked for by one client, under a plan.
-func play(t *testing.T, scope backends.Scope, script string, seed uint64, plan func(n int, c *Call) Verdict) (*World, error) {
-	return simulate(t, Config{Seed: seed, Scope: scope, Sidecars: 2, Capacity: 2, Plan: plan}, func(w *World) {
+func play(t *testing.T, scope backends.Scope, script string, plan func(n int, c *Call) Verdict) (*World, error) {
+	return simulate(t, Config{Seed: 1, Scope: scope, Sidecars: 2, Capacity: 2, Plan: plan}, func(w *World) {
 		w.request("r0", "script", value("%q", script), 0)
 	})
 }
@@ -25,7 +25,7 @@ func TestCrashPoints(t *testing.T) {
 		for _, name := range slices.Sorted(maps.Keys(scripts)) {
 			t.Run(fmt.Sprintf("%s/%s", scope, name), func(t *testing.T) {
 				var calls []*Call
-				calm, err := play(t, scope, name, 1, func(_ int, c *Call) Verdict {
+				calm, err := play(t, scope, name, func(_ int, c *Call) Verdict {
 					calls = append(calls, c)
 					return Go
 				})
@@ -42,7 +42,7 @@ func TestCrashPoints(t *testing.T) {
 							continue
 						}
 						runs++
-						if err := crashPoint(t, scope, name, n+1, way, calm); err != nil {
+						if err := crashPoint(t, scope, name, n+1, c.Label, way, calm); err != nil {
 							t.Fatalf("%s at call %d of %d (%s): %v", way, n+1, len(calls), c.Label, err)
 						}
 					}
@@ -54,19 +54,21 @@ func TestCrashPoints(t *testing.T) {
 }
 
 // crashPoint runs a script with a fault at call n.
-func crashPoint(t *testing.T, scope backends.Scope, name string, n int, way Verdict, calm *World) error {
-	hit := false
-	w, err := play(t, scope, name, uint64(n), func(i int, _ *Call) Verdict {
-		if i == n {
-			hit = true
-			return way
+func crashPoint(t *testing.T, scope backends.Scope, name string, n int, label string, way Verdict, calm *World) error {
+	hit := ""
+	w, err := play(t, scope, name, func(i int, c *Call) Verdict {
+		if i != n {
+			return Go
 		}
-		return Go
+		if hit = c.Label; hit != label {
+			return Go
+		}
+		return way
 	})
 	switch {
+	case hit != label: // the same run up to here, so far as the seed decides
+		err = fmt.Errorf("call %d is %q, without faults %q", n, hit, label)
 	case err != nil:
-	case !hit:
-		err = fmt.Errorf("the run is over before")
 	case w.history.results["r0"] != calm.history.results["r0"]:
 		err = fmt.Errorf("result %s, without faults %s", w.history.results["r0"], calm.history.results["r0"])
 	case !maps.Equal(w.finalCells(), calm.finalCells()):
@@ -81,7 +83,7 @@ func TestPauseLastsUntilAnotherFinished(t *testing.T) {
 	for _, scope := range scopes {
 		t.Run(scope.String(), func(t *testing.T) {
 			paused := 0
-			w, err := play(t, scope, "ten-writes", 1, func(n int, c *Call) Verdict {
+			w, err := play(t, scope, "ten-writes", func(n int, c *Call) Verdict {
 				if paused == 0 && c.Kind == Message && c.Label == "0 fn r0/1 ends" {
 					paused = n
 					return PauseHere

@@ -151,14 +151,14 @@ var errNoAnswer = errors.New("sim: no answer")
 
 func (s *simStore) Apply(ctx context.Context, batch []backends.Update) backends.Answer {
 	var a backends.Answer
-	if s.n.park(Write, "apply "+describeBatch(batch), func() { a = s.n.w.apply(batch) }) != Go {
+	if s.n.park(Write, by(ctx)+"apply "+describeBatch(batch), func() { a = s.n.w.apply(batch) }) != Go {
 		return backends.Answer{Err: errNoAnswer}
 	}
 	return a
 }
 
 func (s *simStore) Get(ctx context.Context, k backends.Key) (row backends.Row, err error) {
-	if s.n.park(Read, "get "+k.String(), func() { row, err = s.Store.Get(context.Background(), k) }) != Go {
+	if s.n.park(Read, by(ctx)+"get "+k.String(), func() { row, err = s.Store.Get(context.Background(), k) }) != Go {
 		return nil, errNoAnswer
 	}
 	return row, err
@@ -173,11 +173,17 @@ func (s *simStore) Query(ctx context.Context, r backends.Range) (page []backends
 }
 
 func (s *simStore) Scan(ctx context.Context, r backends.Range) (page []backends.Entry, err error) {
-	label := fmt.Sprintf("scan %s[%q] after %q", r.Kind, r.Part, r.After)
+	label := fmt.Sprintf("scan %s[%q] after %q, %d", r.Kind, r.Part, r.After, r.Limit)
 	if s.n.park(Read, label, func() { page, err = s.Store.Scan(context.Background(), r) }) != Go {
 		return nil, errNoAnswer
 	}
 	return page, err
+}
+
+// by tells who asks, if it is a client.
+func by(ctx context.Context) string {
+	who, _ := ctx.Value(asker{}).(string)
+	return who
 }
 
 func describeBatch(batch []backends.Update) string {

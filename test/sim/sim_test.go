@@ -84,6 +84,37 @@ func TestCalm(t *testing.T) {
 	}
 }
 
+// TestSeedRepeats: a seed names a run, down to the order of all calls.
+func TestSeedRepeats(t *testing.T) {
+	for _, scope := range scopes {
+		t.Run(scope.String(), func(t *testing.T) {
+			for seed := uint64(1); seed <= 50; seed++ {
+				first, err := simulate(t, chaos(seed, scope), random(3))
+				if err != nil {
+					t.Fatal(err)
+				}
+				second, err := simulate(t, chaos(seed, scope), random(3))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if first.hash != second.hash {
+					n := 0
+					for n < min(len(first.Trace), len(second.Trace)) && first.Trace[n] == second.Trace[n] {
+						n++
+					}
+					t.Fatalf("seed %d: two runs differ from line %d on:\n%s\nand\n%s", seed, n,
+						strings.Join(tail(first.Trace, n), "\n"), strings.Join(tail(second.Trace, n), "\n"))
+				}
+			}
+		})
+	}
+}
+
+// tail returns a few lines around line n.
+func tail(lines []string, n int) []string {
+	return lines[max(0, n-5):min(n+3, len(lines))]
+}
+
 // TestSeeds runs new seeds: -seed N -seeds 1 repeats one.
 func TestSeeds(t *testing.T) {
 	first := *firstSeed

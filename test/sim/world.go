@@ -109,12 +109,13 @@ type World struct {
 	// callsToEnd is how many calls had been made when the last client was answered.
 	callsToEnd int
 
-	mu      sync.Mutex
-	parked  []*Call
-	pending int // clients that still wait
-	clients sync.WaitGroup
-	closed  bool
-	kicked  chan struct{} // somebody has parked, or a client is done
+	mu       sync.Mutex
+	parked   []*Call
+	pending  int // clients that still wait
+	requests int // clients so far
+	clients  sync.WaitGroup
+	closed   bool
+	kicked   chan struct{} // somebody has parked, or a client is done
 
 	Nodes    []*Node
 	late     []func()
@@ -138,6 +139,7 @@ type covered struct {
 	fault string
 }
 
+// newWorld makes a world whose sidecars are booting. It must be called in a synctest bubble.
 func newWorld(c Config) *World {
 	if c.MaxSteps == 0 {
 		c.MaxSteps = 40_000
@@ -163,6 +165,9 @@ func newWorld(c Config) *World {
 	}
 	for i := range cellCount {
 		w.cells = append(w.cells, daal.Address{Service: "svc", Table: tables, Key: cellName(i)})
+	}
+	for _, n := range w.Nodes {
+		n.boot()
 	}
 	return w
 }
@@ -191,16 +196,15 @@ func (w *World) kick() {
 
 // run schedules until all clients are answered and everything has come to rest. It must be called in a synctest bubble.
 func (w *World) run() error {
-	for _, n := range w.Nodes {
-		n.boot()
-	}
 	for w.failed == nil {
 		synctest.Wait()
 		if w.steps.Add(1) > w.MaxSteps {
 			w.failed = fmt.Errorf("stuck after %d steps: %d clients wait", w.MaxSteps, w.pending)
 			break
 		}
-		w.wakeSleepers()
+		if w.wakeSleepers() {
+			continue
+		}
 		ready := w.ready()
 		if !w.settling && w.pending == 0 {
 			w.settle()
@@ -337,21 +341,31 @@ func (w *World) let(c *Call) {
 		w.reboot(c.Node)
 		return
 	}
+	for _, c := range w.unpark(c) {
+		switch {
+		case v == Late:
+			w.late = append(w.late, c.carryOut)
+		case v != Lose && c.carryOut != nil:
+			c.carryOut()
+		}
+		c.wake <- v
+	}
+}
+
+// unpark takes a call out of those that wait, and the reads that are like it: which of them came first, no seed decides.
+func (w *World) unpark(c *Call) []*Call {
 	w.mu.Lock()
-	for i := range w.parked {
-		if w.parked[i] == c {
-			w.parked = append(w.parked[:i], w.parked[i+1:]...)
-			break
+	defer w.mu.Unlock()
+	var out, keep []*Call
+	for _, p := range w.parked {
+		if p == c || c.Kind == Read && p.Label == c.Label {
+			out = append(out, p)
+		} else {
+			keep = append(keep, p)
 		}
 	}
-	w.mu.Unlock()
-	switch {
-	case v == Late:
-		w.late = append(w.late, c.carryOut)
-	case v != Lose && c.carryOut != nil:
-		c.carryOut()
-	}
-	c.wake <- v
+	w.parked = keep
+	return out
 }
 
 // cover counts a fault for each operation that is under way at a sidecar.
@@ -413,18 +427,22 @@ func (w *World) stop(n *Node, d time.Duration) {
 	n.until = time.Now().Add(d)
 }
 
-func (w *World) wakeSleepers() {
+// wakeSleepers lets come back whose time has come, and tells if anybody did.
+func (w *World) wakeSleepers() (any bool) {
 	for _, n := range w.Nodes {
 		switch {
 		case time.Now().Before(n.until):
 		case n.dead:
 			w.note("sidecar %d starts", n.ID)
 			n.boot()
+			any = true
 		case n.paused:
 			w.note("sidecar %d goes on", n.ID)
 			n.paused = false
+			any = true
 		}
 	}
+	return any
 }
 
 // shutdown ends all goroutines of the bubble.
