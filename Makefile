@@ -62,6 +62,8 @@ figures: ## put bench/results/core.json into the README
 
 # --- code -----------------------------------------------------------------------------------------------------------
 
+biome = clients/node/node_modules/.bin/biome $(1) --config-path=clients/node examples
+
 .PHONY: lint
 lint: tools deps ## static checks of every language
 	test -z "$$(gofmt -l $$(git ls-files '*.go') | tee /dev/stderr)"
@@ -69,14 +71,17 @@ lint: tools deps ## static checks of every language
 	.bin/staticcheck ./...
 	.bin/buf lint
 	$(MAKE) -C clients/python lint
+	.venv/bin/ruff check examples docs/figures.py && .venv/bin/ruff format --check examples docs/figures.py
 	cd clients/node && $(NPM) run --silent lint
+	$(call biome,check)
 
 .PHONY: fmt
 fmt: tools deps ## format everything
 	gofmt -w $$(git ls-files '*.go')
 	.bin/buf format -w
-	.venv/bin/ruff format --quiet clients/python examples
+	.venv/bin/ruff format --quiet clients/python examples docs/figures.py
 	cd clients/node && $(NPM) run --silent format
+	$(call biome,check --write)
 
 .PHONY: generate
 generate: tools deps ## rebuild generated code from proto/

@@ -13,13 +13,19 @@ def main() -> None:
     for f in figures:
         if f["goal"]:
             unit = f" {f['unit']}" if f["unit"] else ""
-            lines.append(f"| {f['figure']} | {f['value']:g}{unit} | {f['goal']}{unit} | {'yes' if f['met'] else '**no**'} |")
+            lines.append(
+                f"| {f['figure']} | {f['value']:g}{unit} | {f['goal']}{unit} | {'yes' if f['met'] else '**no**'} |"
+            )
     commits = ", ".join(sorted({f["commit"] for f in figures}))
-    table = "\n".join([*lines, "", f"Commit {commits}; command `{figures[0]['command']}`."])
+    table = "\n".join(
+        [*lines, "", f"Commit {commits}; command `{figures[0]['command']}`."]
+    )
     readme = ROOT / "README.md"
     text = readme.read_text()
     mark = r"(<!-- figures -->\n).*(<!-- /figures -->)"
-    readme.write_text(re.sub(mark, lambda m: f"{m[1]}{table}\n{m[2]}", text, flags=re.DOTALL))
+    readme.write_text(
+        re.sub(mark, lambda m: f"{m[1]}{table}\n{m[2]}", text, flags=re.DOTALL)
+    )
 
 
 if __name__ == "__main__":

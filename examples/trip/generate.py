@@ -22,10 +22,19 @@ def main() -> None:
 
     for city in CITIES:
         for n in range(1, HOTELS + 1):
-            room = {"city": city, "price": rng.randrange(6000, 20000), "free": rng.randrange(55, 95), "last": ""}
+            room = {
+                "city": city,
+                "price": rng.randrange(6000, 20000),
+                "free": rng.randrange(55, 95),
+                "last": "",
+            }
             put("hotel", "rooms", f"{city}/{n}", room)
         for n in range(1, FLIGHTS + 1):
-            seats = {"city": city, "price": rng.randrange(8000, 30000), "free": rng.randrange(40, 70)}
+            seats = {
+                "city": city,
+                "price": rng.randrange(8000, 30000),
+                "free": rng.randrange(40, 70),
+            }
             put("flight", "seats", f"{city}-{n}", seats)
     for n in range(USERS):
         put("pay", "accounts", f"u{n:03}", {"balance": rng.randrange(50000, 400000)})
@@ -35,7 +44,14 @@ def main() -> None:
     for n in range(REQUESTS):
         city = rng.choice(CITIES)
         flight = f"{city}-{rng.randint(1, FLIGHTS)}"
-        requests.append({"id": f"r{n:04}", "user": f"u{rng.randrange(USERS):03}", "city": city, "flight": flight})
+        requests.append(
+            {
+                "id": f"r{n:04}",
+                "user": f"u{rng.randrange(USERS):03}",
+                "city": city,
+                "flight": flight,
+            }
+        )
 
     here = Path(__file__).parent
     for name, rows in ("tables.jsonl", cells), ("requests.jsonl", requests):

@@ -18,8 +18,15 @@ GIVE_BACK = """
 @hotel.function
 async def search(ctx: Context, query: dict) -> list:
     """Hotels of a city with free rooms, the cheapest first. An observation: a room may be gone when it is reserved."""
-    rooms = [entry async for entry in ctx.scan("rooms", prefix=query["city"] + "/", values=True)]
-    return [room.key for room in sorted(rooms, key=lambda room: room.value["price"]) if room.value["free"] > 0]
+    rooms = [
+        entry
+        async for entry in ctx.scan("rooms", prefix=query["city"] + "/", values=True)
+    ]
+    return [
+        room.key
+        for room in sorted(rooms, key=lambda room: room.value["price"])
+        if room.value["free"] > 0
+    ]
 
 
 @hotel.function
@@ -28,7 +35,11 @@ async def reserve(ctx: Context, order: dict) -> dict:
     room = await ctx.update("rooms", order["hotel"], TAKE, booking)
     if room["last"] != booking:
         raise ctx.failure(f"{order['hotel']} has no free room", code="SOLD_OUT")
-    ctx.write("bookings", booking, {"hotel": order["hotel"], "trip": order["trip"], "price": room["price"]})
+    ctx.write(
+        "bookings",
+        booking,
+        {"hotel": order["hotel"], "trip": order["trip"], "price": room["price"]},
+    )
     return {"booking": booking, "price": room["price"]}
 
 

@@ -14,10 +14,14 @@ async def charge(ctx: Context, order: dict) -> dict:
             raise ctx.failure(f"{user} cannot pay {amount}", code="NO_FUNDS")
         rest = {"balance": account["balance"] - amount}
         # False if somebody else has changed the balance since it was read: look again.
-        if await ctx.cond_write("accounts", user, rest, f"value.balance == new.balance + {amount}"):
+        if await ctx.cond_write(
+            "accounts", user, rest, f"value.balance == new.balance + {amount}"
+        ):
             break
     payment = ctx.instance
-    ctx.write("payments", payment, {"user": user, "trip": order["trip"], "amount": amount})
+    ctx.write(
+        "payments", payment, {"user": user, "trip": order["trip"], "amount": amount}
+    )
     await ctx.update("revenue", "total", "value + input", amount)
     return {"payment": payment}
 
