@@ -34,17 +34,17 @@ func (f *Failure) Error() string {
 type Result struct {
 	Value   daal.Value
 	Failure *Failure
-	// Parked is why the instance was given up (too many crashes, non-determinism), "" otherwise.
-	Parked string
+	// Parked is why the instance was given up: *ParkedError (too many crashes) or *NonDeterminism; nil if it was not.
+	Parked error
 }
 
-// Err returns nil, *Failure or *ParkedError.
+// Err returns nil, *Failure, *ParkedError or *NonDeterminism.
 func (r Result) Err() error {
 	switch {
 	case r.Failure != nil:
 		return r.Failure
-	case r.Parked != "":
-		return &ParkedError{Why: r.Parked}
+	case r.Parked != nil:
+		return r.Parked
 	}
 	return nil
 }

@@ -172,7 +172,7 @@ func (a *Attempt) finish(result *Result, err error) {
 		a.rt.attemptEnded(a, fresh, result, err)
 		return
 	}
-	if err == nil && result.Parked == "" {
+	if err == nil && result.Parked == nil {
 		a.at.worker.Answer(a, "", Outcome{OK: true})
 	} else {
 		why := err

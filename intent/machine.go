@@ -275,11 +275,11 @@ func (m *machine) diverge(old, e *entry) {
 	}
 	err := &NonDeterminism{Step: e.Step, Recorded: was, Repeated: is}
 	m.reply(e, &Outcome{Err: err})
-	m.park(err.Error())
+	m.park(err)
 }
 
 // park gives the instance up.
-func (m *machine) park(why string) {
+func (m *machine) park(why error) {
 	m.queue, m.held, m.unsaid, m.results = nil, nil, nil, 0
 	m.end = &Result{Parked: why}
 }
@@ -290,6 +290,13 @@ func (m *machine) stop(err error) {
 	}
 	m.over = true
 	m.do(action{kind: actEnd, err: err})
+}
+
+// lost: the worker is gone. What the function has ended needs no worker any more.
+func (m *machine) lost(err error) {
+	if m.end == nil {
+		m.stop(err)
+	}
 }
 
 // result buffers what a step returned (R1) and tells the function.
@@ -386,7 +393,7 @@ func (m *machine) send(c *commit) {
 // kindOf is the kind of the record that an append makes.
 func (m *machine) kindOf(end *Result) recordKind {
 	switch {
-	case end != nil && end.Parked != "":
+	case end != nil && end.Parked != nil:
 		return recParked
 	case end != nil:
 		return recDone

@@ -152,6 +152,7 @@ const (
 	errFailure = iota + 1
 	errParked
 	errExpression
+	errDiverged
 )
 
 func (r *record) encode() []byte {
@@ -183,8 +184,8 @@ func appendResult(b []byte, r *Result) []byte {
 	switch {
 	case r.Failure != nil:
 		return appendFailure(append(b, 1), r.Failure)
-	case r.Parked != "":
-		return appendText(append(b, 2), r.Parked)
+	case r.Parked != nil:
+		return appendErr(append(b, 2), r.Parked)
 	}
 	return appendValue(append(b, 0), r.Value)
 }
@@ -231,15 +232,18 @@ func (e *entry) append(b []byte) []byte {
 func appendErr(b []byte, err error) []byte {
 	var f *Failure
 	var p *ParkedError
+	var n *NonDeterminism
 	switch {
 	case errors.As(err, &f):
 		return appendFailure(append(b, errFailure), f)
 	case errors.As(err, &p):
 		return appendText(append(b, errParked), p.Why)
+	case errors.As(err, &n):
+		return appendText(appendText(appendText(append(b, errDiverged), string(n.Step)), n.Recorded), n.Repeated)
 	}
 	var x *daal.BadExpression
 	if !errors.As(err, &x) {
-		// Only these three are ever the result of a step: everything else is the sidecar's or the store's trouble.
+		// Only these are ever the result of a step: everything else is the sidecar's or the store's trouble.
 		panic(fmt.Sprintf("intent: %T is no result: %v", err, err))
 	}
 	return appendText(append(b, errExpression), x.Message)
@@ -311,7 +315,7 @@ func (d *decoder) result() *Result {
 	case 1:
 		return &Result{Failure: d.failure()}
 	case 2:
-		return &Result{Parked: d.text()}
+		return &Result{Parked: d.error()}
 	}
 	d.fail()
 	return nil
@@ -352,18 +356,25 @@ func (d *decoder) entry() *entry {
 		o.Next = d.text()
 	}
 	if flags&flagErr != 0 {
-		switch d.byte() {
-		case errFailure:
-			o.Err = d.failure()
-		case errParked:
-			o.Err = &ParkedError{Why: d.text()}
-		case errExpression:
-			o.Err = &daal.BadExpression{Message: d.text()}
-		default:
-			d.fail()
-		}
+		o.Err = d.error()
 	}
 	return e
+}
+
+// error reads what appendErr wrote.
+func (d *decoder) error() error {
+	switch d.byte() {
+	case errFailure:
+		return d.failure()
+	case errParked:
+		return &ParkedError{Why: d.text()}
+	case errExpression:
+		return &daal.BadExpression{Message: d.text()}
+	case errDiverged:
+		return &NonDeterminism{Step: daal.Step(d.text()), Recorded: d.text(), Repeated: d.text()}
+	}
+	d.fail()
+	return nil
 }
 
 // decodeRecord is the inverse of encode. It refuses what encode did not write, without panic.

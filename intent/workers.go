@@ -165,7 +165,7 @@ func (at *Attachment) detach() {
 	}
 }
 
-// Detach: the worker is gone. Its attempts are lost, and run again elsewhere at once.
+// Detach: the worker is gone. Its attempts are lost, and run again elsewhere at once; those that have sent their end are finished.
 func (at *Attachment) Detach() {
 	at.rt.mu.Lock()
 	at.detach()
@@ -181,7 +181,7 @@ func (at *Attachment) Detach() {
 		return 1
 	})
 	for _, a := range lost {
-		a.stop(ErrWorkerLost)
+		a.tell(func(m *machine) { m.lost(ErrWorkerLost) })
 	}
 }
 
