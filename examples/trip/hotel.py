@@ -18,15 +18,9 @@ GIVE_BACK = """
 @hotel.function
 async def search(ctx: Context, query: dict) -> list:
     """Hotels of a city with free rooms, the cheapest first. An observation: a room may be gone when it is reserved."""
-    rooms = [
-        entry
-        async for entry in ctx.scan("rooms", prefix=query["city"] + "/", values=True)
-    ]
-    return [
-        room.key
-        for room in sorted(rooms, key=lambda room: room.value["price"])
-        if room.value["free"] > 0
-    ]
+    rooms = ctx.scan("rooms", prefix=query["city"] + "/", values=True)
+    free = [room async for room in rooms if room.value["free"] > 0]
+    return [room.key for room in sorted(free, key=lambda room: room.value["price"])]
 
 
 @hotel.function
