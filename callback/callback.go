@@ -3,7 +3,8 @@
 //
 // Invariants:
 //
-//	K1  The id of a callee depends on the caller's instance and step alone: a replay invokes the same instance.
+//	K1  The id of a callee depends on the caller's instance, its life and the step alone: a replay invokes the same instance, and a caller whose
+//	    key is used again after it was forgotten does not get the results of its former life (docs/model, F/call-same-id).
 //	K2  A result that was handed over once is handed over again, the same, as long as the callee's row is there.
 package callback
 
@@ -11,6 +12,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base32"
+	"strconv"
 	"strings"
 
 	"github.com/beldi/beldi/backends"
@@ -35,8 +37,8 @@ func (l *Local) Bind(r Runner) { l.runner = r }
 var encoding = base32.HexEncoding.WithPadding(base32.NoPadding)
 
 // Callee implements intent.Invoker (K1).
-func (l *Local) Callee(caller daal.InstanceID, step daal.Step, target intent.Function) daal.InstanceID {
-	h := sha256.Sum256([]byte(backends.Tuple("callee", string(caller), string(step))))
+func (l *Local) Callee(caller daal.InstanceID, life uint64, step daal.Step) daal.InstanceID {
+	h := sha256.Sum256([]byte(backends.Tuple("callee", string(caller), strconv.FormatUint(life, 16), string(step))))
 	return daal.InstanceID("c" + strings.ToLower(encoding.EncodeToString(h[:])[:26]))
 }
 

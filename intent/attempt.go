@@ -30,6 +30,7 @@ type Attempt struct {
 	spans  spans
 	// crashes of the instance when the attempt began.
 	crashes int
+	life    uint64
 	// settled stops the timer that registers an instance without effects.
 	settled func()
 

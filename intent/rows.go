@@ -28,6 +28,7 @@ const (
 	fFence    = "g"
 	fUntil    = "until"
 	fAttempts = "att"
+	fLife     = "life"
 )
 
 // shards is how many fences a realm has: each for the instances whose id hashes to it.
@@ -80,6 +81,8 @@ type Registration struct {
 	CallerStep daal.Step
 	// CallerGen must be above the registry fence (R11). For a request from outside it is the gateway's.
 	CallerGen daal.Generation
+	// Life tells this instance from another of the same id, after this one was forgotten: the ids of its callees depend on it.
+	Life uint64
 	// at is the journal's tip where this sidecar has just inserted the instance: its first attempt has begun and need not load it.
 	at tip
 }
@@ -91,7 +94,8 @@ func (g *Registration) rowFields() []backends.Change {
 		backends.Change{Field: fFunction, Set: backends.String(backends.Tuple(g.Function.Service, g.Function.Name))},
 		backends.Change{Field: fCreated, Set: backends.Int(g.Created.UnixMilli())},
 		backends.Change{Field: fDigest, Set: backends.Bytes(digestValue(g.Input))},
-		backends.Change{Field: fCallGen, Set: backends.Int(int64(g.CallerGen))})
+		backends.Change{Field: fCallGen, Set: backends.Int(int64(g.CallerGen))},
+		backends.Change{Field: fLife, Set: backends.Int(int64(g.Life))})
 	if g.Trace != "" {
 		do = append(do, backends.Change{Field: fTrace, Set: backends.String(g.Trace)})
 	}
@@ -121,7 +125,7 @@ func decodeInstance(id daal.InstanceID, r backends.Row) (*instanceRow, error) {
 		tip: parseTip(r.Bytes(fTip)), admitted: r.Int(fAdmitted) != 0, state: State(r.Int(fState)), owner: r.Text(fOwner), digest: r.Bytes(fDigest), attempts: int(r.Int(fAttempts)),
 		Registration: Registration{
 			ID: id, Function: Function{fn[0], fn[1]}, Created: time.UnixMilli(r.Int(fCreated)), Trace: r.Text(fTrace),
-			CallerGen: daal.Generation(r.Int(fCallGen)),
+			CallerGen: daal.Generation(r.Int(fCallGen)), Life: uint64(r.Int(fLife)),
 		},
 	}
 	if c, err := backends.ParseTuple(r.Text(fCaller)); err == nil && len(c) == 2 {

@@ -17,8 +17,8 @@ import (
 
 // Invoker names callees, runs them and waits for them (package callback).
 type Invoker interface {
-	// Callee returns the id of the instance that a step invokes: always the same.
-	Callee(caller daal.InstanceID, step daal.Step, target Function) daal.InstanceID
+	// Callee returns the id of the instance that a step of the caller, in this life of it, invokes: always the same.
+	Callee(caller daal.InstanceID, life uint64, step daal.Step) daal.InstanceID
 	// Launch runs a callee that is registered.
 	Launch(g *Registration)
 	// Result waits for an instance to end. ErrNoSuchInstance if it is not in the store.
@@ -296,7 +296,7 @@ func (r *Runtime) Await(ctx context.Context, id daal.InstanceID) (Result, error)
 		if row == nil {
 			return Result{}, ErrNoSuchInstance
 		}
-		i = r.join(row)
+		i = r.join(row, nil)
 	}
 	return i.wait(ctx)
 }
@@ -322,7 +322,7 @@ func (r *Runtime) submit(ctx context.Context, req *Request, durable bool) (*inst
 			if !bytes.Equal(row.digest, digestValue(req.Input)) {
 				return nil, ErrKeyReused
 			}
-			return r.join(row), nil
+			return r.join(row, req), nil
 		}
 	}
 	if i == nil {
@@ -331,7 +331,7 @@ func (r *Runtime) submit(ctx context.Context, req *Request, durable bool) (*inst
 		} else if !ok {
 			return nil, &NoSuchFunction{req.Function}
 		}
-		fresh := r.newInstance(Registration{ID: req.ID, Function: req.Function, Input: req.Input, Created: r.o.Now(), Trace: req.Trace, CallerGen: r.clock.next(0)})
+		fresh := r.newInstance(Registration{ID: req.ID, Function: req.Function, Input: req.Input, Created: r.o.Now(), Trace: req.Trace, CallerGen: r.clock.next(0), Life: r.random()})
 		fresh.fresh, fresh.eager, fresh.request = true, durable, true
 		var made bool
 		if i, made = r.enter(fresh); made {
@@ -453,9 +453,12 @@ func (r *Runtime) firstRecord(g *Registration) *record {
 }
 
 // join returns the instance of a row that is not in the table: it is watched, or taken over if nobody runs it.
-func (r *Runtime) join(row *instanceRow) *instance {
+func (r *Runtime) join(row *instanceRow, req *Request) *instance {
 	n := r.newInstance(row.Registration)
 	n.digest = row.digest
+	if req != nil { // should the row be withdrawn (R11), the request is still here
+		n.Input, n.request = req.Input, true
+	}
 	i, made := r.enter(n)
 	if made {
 		r.spawn(func() { r.follow(i) })
@@ -477,8 +480,8 @@ func (r *Runtime) end(i *instance, result Result, err error) {
 // callee makes the registration of an instance that a step invokes.
 func (r *Runtime) callee(a *Attempt, e *effect) *Registration {
 	return &Registration{
-		ID: r.o.Invoker.Callee(a.Instance, e.entry.Step, e.op.Target), Function: e.op.Target, Input: e.op.Value, Created: r.o.Now(),
-		Trace: a.spans.child(a, e.entry), Caller: a.Instance, CallerStep: e.entry.Step,
+		ID: r.o.Invoker.Callee(a.Instance, a.life, e.entry.Step), Function: e.op.Target, Input: e.op.Value, Created: r.o.Now(),
+		Trace: a.spans.child(a, e.entry), Caller: a.Instance, CallerStep: e.entry.Step, Life: r.random(),
 	}
 }
 
@@ -540,7 +543,7 @@ func (r *Runtime) run(i *instance, at *Attachment, j *journal) {
 		i.at = tip{}
 	}
 	i.attempts++
-	a.Number, a.crashes = i.attempts, i.crashes
+	a.Number, a.crashes, a.life = i.attempts, i.crashes, i.Life
 	i.current, i.note = a, ""
 	fresh := i.fresh
 	i.mu.Unlock()
