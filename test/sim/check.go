@@ -373,7 +373,7 @@ func instances(s backends.Store) ([]ended, error) {
 type noInvoker struct{}
 
 func (noInvoker) Callee(daal.InstanceID, uint64, daal.Step) daal.InstanceID { return "" }
-func (noInvoker) Launch(*intent.Registration)                                        {}
+func (noInvoker) Launch(*intent.Registration)                               {}
 func (noInvoker) Result(context.Context, daal.InstanceID) (intent.Result, error) {
 	return intent.Result{}, intent.ErrNoSuchInstance
 }

@@ -224,6 +224,9 @@ func (w *World) apply(batch []backends.Update) backends.Answer {
 			if name == "" {
 				continue
 			}
+			if w.Diverges { // the name may stand for two operations, on two cells
+				name = u.Key.Part + name
+			}
 			if w.logged[name]++; w.logged[name] > 1 {
 				w.history.fail(fmt.Errorf("effect %q was applied %d times", name, w.logged[name]))
 			}

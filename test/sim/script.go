@@ -187,5 +187,3 @@ func (s *script) fork(n int, f func(s *script, i int)) {
 		s.saw = append(s.saw, parts[i].saw...)
 	}
 }
-
-func flipped(c *Ctx) (daal.Value, *intent.Failure) { return daal.Value{}, nil }

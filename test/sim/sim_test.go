@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"strings"
@@ -33,7 +34,9 @@ func simulate(t *testing.T, c Config, clients func(*World)) (w *World, err error
 		clients(w)
 		err = w.run()
 	})
-	if err == nil {
+	if err == nil && c.Diverges {
+		err = errors.Join(w.history.errs...)
+	} else if err == nil {
 		err = w.check() // outside the bubble: it measures real time
 	}
 	if *verbose {
