@@ -128,7 +128,7 @@ func (w *world) app(service string) *process {
 		if p.hasEnded() {
 			w.t.Fatalf("%s has ended:\n%s", service, p.log.tail())
 		}
-		return strings.Contains(p.log.tail(), "beldi: serving")
+		return p.says("beldi: serving")
 	})
 	return p
 }
@@ -169,6 +169,12 @@ func (p *process) hasEnded() bool {
 	default:
 		return false
 	}
+}
+
+func (p *process) says(text string) bool {
+	p.log.mu.Lock()
+	defer p.log.mu.Unlock()
+	return bytes.Contains(p.log.b.Bytes(), []byte(text))
 }
 
 // kill ends the process and whatever it has started, stopped or not, without a chance to say anything.
@@ -308,9 +314,9 @@ func (w *world) outside() map[string]int {
 
 // gate is where a function says it is; it goes on when the handler returns.
 type gate struct {
-	Point, Op, Instance, Error string
-	Attempt, Pid               int
-	Over                       bool
+	Point, Wanted, Op, Error string
+	Attempt                  int
+	Over                     bool // the function was told that the attempt is over
 }
 
 // gates listens to the functions of this world. The handler is called by many goroutines.

@@ -11,11 +11,12 @@ import (
 	beldi "github.com/beldi/beldi/clients/go"
 )
 
-type stepsInput struct{ Op, Key string }
+// stepsInput: Point is where the test wants to hold the function; it decides that, not the function.
+type stepsInput struct{ Op, Point, Key string }
 
 // steps takes one step of a kind between two gates, and counts where it begins and where it ends.
 func steps(ctx *beldi.Context, in stepsInput) (result string, err error) {
-	g := gate{Instance: string(ctx.Instance()), Op: in.Op, Attempt: ctx.Attempt(), Pid: os.Getpid()}
+	g := gate{Wanted: in.Point, Op: in.Op, Attempt: ctx.Attempt()}
 	defer func() {
 		g.Error = ""
 		if err != nil {
@@ -76,9 +77,9 @@ func step(ctx *beldi.Context, in stepsInput, g *gate, started beldi.Instance) (s
 
 // gate is a place where a test can hold a function. The function says where it is, and goes on when it is told to.
 type gate struct {
-	Point, Op, Instance, Error string
-	Attempt, Pid               int
-	Over                       bool
+	Point, Wanted, Op, Error string
+	Attempt                  int
+	Over                     bool
 }
 
 func (g *gate) pass(point string) {
