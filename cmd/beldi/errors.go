@@ -46,17 +46,14 @@ var hints = map[string]string{
 	"BAD_TOKEN":          "set BELDI_TOKEN to the sidecar's token, or use its Unix socket",
 	"STORE_UNREACHABLE":  "nothing is lost: ask again with the same --key",
 	"STORE_FULL":         "nothing is lost: free some disk space, then ask again with the same --key",
-	"OVERLOADED":         "ask again in a moment",
-	"MALFORMED":          "",
+	"OVERLOADED":         "ask again in a moment, with the same --key",
+	"DRAINING":           "ask again with the same --key when it is back",
 }
 
 // report prints the error, if any, and gives the exit code.
 func report(w io.Writer, err error) int {
 	if err == nil {
 		return 0
-	}
-	if errors.Is(err, errReported) {
-		return exitFailed
 	}
 	code, hint := exitFailed, ""
 	var c coded
@@ -77,9 +74,6 @@ func report(w io.Writer, err error) int {
 	}
 	return code
 }
-
-// errReported ends a command whose output has said already what is wrong.
-var errReported = errors.New("reported")
 
 // failed turns an RPC's error into words: what was attempted, why, and the reason's name.
 func failed(what string, err error) error {
