@@ -77,6 +77,7 @@ func bench(ctx context.Context, args []string) (err error) {
 	defer os.RemoveAll(b.dir)
 	b.sidecar = filepath.Join(b.dir, "beldi")
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", b.sidecar, "github.com/beldi/beldi/cmd/beldi")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as in the Makefile
 	if text, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the sidecar: %w\n%s", err, text)
 	}

@@ -275,6 +275,11 @@ func (b *benchmark) growth(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.profiles != "" {
+		if err := s.fetchProfile("heap-growth.pprof", "heap"); err != nil {
+			return err
+		}
+	}
 	b.figures.add("memory of the sidecar after more than a million steps", now, "MiB", atMost(100))
 	b.figures.add("the most until then", peak, "MiB", atMost(100))
 	b.figures.add("disk for an instance with one write", oneBytes/ones, "B", inform)
