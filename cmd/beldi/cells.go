@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -188,6 +189,9 @@ func (c *cellsExportCmd) Run(e *env) (err error) {
 		}
 		slices.Sort(services)
 		services = slices.Compact(services)
+		if len(services) == 0 {
+			return usage{errors.New("export cells: no service has announced functions here; name the services to export")}
+		}
 	}
 	to := e.stdout
 	if c.File != "" {
@@ -211,7 +215,12 @@ func (c *cellsExportCmd) Run(e *env) (err error) {
 			return err
 		}
 	}
-	return out.Flush()
+	if err := out.Flush(); err != nil {
+		return fmt.Errorf("export cells: %w", err)
+	}
+	// Which services they were is not obvious if none was named.
+	_, err = fmt.Fprintf(e.stderr, "%d cells of %s\n", bar.done, strings.Join(services, ", "))
+	return err
 }
 
 type cellsImportCmd struct {
