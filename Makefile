@@ -23,7 +23,7 @@ help: ## list the targets
 
 .PHONY: build
 build: ## build bin/beldi
-	$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/beldi ./cmd/beldi
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/beldi ./cmd/beldi
 
 .PHONY: demo
 demo: build .venv/.ready examples/trip/node_modules/.ready ## book 1,000 trips while processes are killed, then audit (SEED=1 KILLS=1 BREAK=)

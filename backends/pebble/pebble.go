@@ -37,7 +37,7 @@ type Options struct {
 	Dir string // made if it does not exist
 	// NoFsync saves the syncs: batches then survive the death of the process, but not of the machine.
 	NoFsync bool
-	// CacheBytes is how much of the tables is kept in memory uncompressed; 0 means 16 MiB.
+	// CacheBytes is how much of the tables is kept in memory uncompressed; 0 means 8 MiB.
 	CacheBytes int64
 	// Reserve is how many bytes of Dir's file system the store leaves free. While fewer are, batches that change something
 	// are answered Unknown with backends.ErrFull, and reads go on. 0 means 64 MiB, or a quarter of a file system below 256 MiB.
@@ -49,12 +49,12 @@ type Options struct {
 	OnBroken func(error)
 }
 
-const defaultCacheBytes = 16 << 20
+const defaultCacheBytes = 8 << 20
 
 // Memory for rows that are not in tables yet is bounded by memTables*memTableBytes. Larger tables would save some
 // compaction, but a sidecar is to stay small beside the function that it serves.
 const (
-	memTableBytes = 8 << 20
+	memTableBytes = 4 << 20
 	memTables     = 4
 )
 

@@ -11,6 +11,7 @@ import (
 	"net/http/pprof"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -92,6 +93,11 @@ type sidecar struct {
 
 // start starts a sidecar. It does not end with a context but by stop: functions need it while they drain.
 func start(loaded *config.Loaded, log *slog.Logger) (*sidecar, error) {
+	if os.Getenv("GOGC") == "" {
+		// A sidecar shares the machine with the functions it serves: its heap is small, so that collecting it twice as often
+		// costs little and keeps the peak under load at a half over what lives.
+		debug.SetGCPercent(50)
+	}
 	opts := wiring.Options{
 		Realm: loaded.Realm, Store: loaded.Store, Dir: loaded.Dir, Fsync: loaded.Fsync, CacheBytes: loaded.CacheBytes,
 		GRPC: loaded.GRPC, HTTP: loaded.HTTP, Socket: loaded.Socket, Token: loaded.Token,

@@ -51,7 +51,7 @@ func Default() Config {
 		Store:          "pebble",
 		Dir:            ".beldi",
 		Fsync:          true,
-		CacheBytes:     16 << 20,
+		CacheBytes:     8 << 20,
 		Services:       map[string]Service{},
 		Lease:          10 * time.Second,
 		AttemptTimeout: 5 * time.Minute,
@@ -129,7 +129,7 @@ var Settings = []Setting{
 	},
 	{
 		Key: "store.cache", Flag: "cache", Help: "Memory for the embedded store's block cache.",
-		Wants: "a size between 1MiB and 64GiB, such as 16MiB",
+		Wants: "a size between 1MiB and 64GiB, such as 8MiB",
 		set:   cache, get: func(c *Config) string { return size(c.CacheBytes) },
 	},
 	{

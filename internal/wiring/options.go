@@ -22,7 +22,7 @@ type Options struct {
 	Fsync bool
 	// Backend, if set, is used instead of Store (tests). Close closes it.
 	Backend backends.Store
-	// CacheBytes bounds the block cache of pebble; 0: 16 MiB.
+	// CacheBytes bounds the block cache of pebble; 0: 8 MiB.
 	CacheBytes int64
 
 	// GRPC and HTTP are host:port; port 0 picks one (see Sidecar.Addresses). Beyond loopback they need Token.
