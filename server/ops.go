@@ -238,12 +238,28 @@ func beginRecordResponse(a *intent.Attempt, step daal.Step, o *intent.Outcome) *
 // stepError is why a step has no response, nil if it has one.
 func stepError(kind intent.OpKind, o *intent.Outcome) *fault {
 	if o.Err == nil {
-		return nil
+		return listError(o)
 	}
 	if _, recorded := o.Err.(*intent.Failure); recorded && kind == intent.OpBeginRecord {
 		return nil
 	}
 	return faultOf(o.Err)
+}
+
+// listError refuses a page that no client would take. Its result is recorded, so a replay is refused as well.
+func listError(o *intent.Outcome) *fault {
+	if size := listSize(o); size > maxAnswer {
+		return tooLarge("the page (ask for fewer keys, or none of the values)", size, maxAnswer)
+	}
+	return nil
+}
+
+func listSize(o *intent.Outcome) int {
+	size := 0
+	for i := range o.Entries {
+		size += len(o.Entries[i].Key) + len(o.Entries[i].Value.Data) + len(o.Entries[i].Value.Type) + 16
+	}
+	return size
 }
 
 func nowResponse(o *intent.Outcome) (*beldiv1.NowResponse, error) {

@@ -27,6 +27,7 @@ const (
 	maxTrace          = 8 << 10 // stack traces are cut, not refused
 	maxFailureText    = 8 << 10 // a failure's message; its code is a name
 	maxMessage        = 4 << 20 // one gRPC message or HTTP body
+	maxAnswer         = 3 << 20 // one answer, so that it fits into a message
 	maxList           = 1000
 	defaultList       = 100
 )

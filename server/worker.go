@@ -475,9 +475,7 @@ func setResult(answer *beldiv1.Answer, kind intent.OpKind, a *intent.Attempt, st
 		answer.Result = &beldiv1.Answer_Update{Update: updateResponse(o)}
 	case intent.OpList:
 		answer.Result = &beldiv1.Answer_List{List: listResponse(o)}
-		for i := range o.Entries {
-			size += len(o.Entries[i].Key) + len(o.Entries[i].Value.Data) + 16
-		}
+		size = listSize(o)
 	case intent.OpInvoke:
 		answer.Result = &beldiv1.Answer_Invoke{Invoke: &beldiv1.InvokeStepResponse{Output: payload(o.Value), Instance: string(o.Instance)}}
 	case intent.OpStart:

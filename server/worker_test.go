@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -129,6 +130,30 @@ func TestCrashReplays(t *testing.T) {
 	}
 	w.steps(complete(n, "null"))
 	wantOutput(t, done, "null")
+}
+
+// A page over what a message holds is refused; it would end the stream, and the next attempt's as well.
+func TestLargeList(t *testing.T) {
+	s := start(t)
+	w := s.worker("f")
+	done := s.invoke("f", "", "null")
+	n := w.attempt().GetAttempt()
+	for i := range 13 {
+		w.steps(write(n, fmt.Sprint(i), fmt.Sprint("k", i), `"`+strings.Repeat("x", 256<<10-2)+`"`))
+	}
+	list := func(name string, limit int32) *beldiv1.Step {
+		return &beldiv1.Step{Attempt: n, Name: name, Op: &beldiv1.Step_List{List: &beldiv1.ListRequest{Table: "t", Limit: limit, Values: true}}}
+	}
+	w.steps(list("all", 0))
+	if x := w.answer(); x.GetError().GetReason() != "TOO_LARGE" {
+		t.Errorf("the whole list: error %v, %d entries", x.GetError(), len(x.GetList().GetEntries()))
+	}
+	w.steps(list("some", 8))
+	if x := w.answer(); len(x.GetList().GetEntries()) != 8 || x.GetList().GetNext() == "" {
+		t.Errorf("some of the list: error %v, %d entries", x.GetError(), len(x.GetList().GetEntries()))
+	}
+	w.steps(complete(n, "1"))
+	wantOutput(t, done, "1")
 }
 
 // An attempt whose process is gone runs again elsewhere at once.
