@@ -79,7 +79,9 @@ func randomOp(c *Ctx, rng *rand.Rand, started []daal.InstanceID) intent.Op {
 	unique := daal.JSON(strconv.FormatUint(rng.Uint64()>>12, 10))
 	callee := intent.Function{Service: "svc", Name: calls[c.a.Function.Name]}
 	read := intent.Op{Kind: intent.OpRead, Table: tables, Key: key}
-	switch x := rng.IntN(26); {
+	switch x := rng.IntN(28); {
+	case len(started) > 0 && x%2 == 0:
+		return intent.Op{Kind: intent.OpAwait, Instance: started[rng.IntN(len(started))]}
 	case x < 4:
 		return read
 	case x < 8:
@@ -94,19 +96,17 @@ func randomOp(c *Ctx, rng *rand.Rand, started []daal.InstanceID) intent.Op {
 		return intent.Op{Kind: intent.OpUpdate, Table: tables, Key: key, Expr: "[1][7]"} // fails, always
 	case x < 18:
 		return intent.Op{Kind: intent.OpBeginRecord, Key: [...]string{"code", "failing"}[rng.IntN(2)]}
-	case x < 19:
+	case x < 20:
 		return intent.Op{Kind: [...]intent.OpKind{intent.OpUUID, intent.OpNow, intent.OpRandom}[rng.IntN(3)]}
-	case x < 21:
+	case x < 22:
 		op := intent.Op{Kind: intent.OpList, Table: tables, Key: "k", Limit: 1 + rng.IntN(3), Values: true}
 		if rng.IntN(2) == 0 {
 			op.After = cellName(0)
 		}
 		return op
-	case x < 22 && len(started) > 0:
-		return intent.Op{Kind: intent.OpAwait, Instance: started[rng.IntN(len(started))]}
 	case callee.Name == "":
 		return read
-	case x < 23:
+	case x < 24:
 		return intent.Op{Kind: intent.OpStart, Target: callee, Value: unique}
 	default:
 		return intent.Op{Kind: intent.OpInvoke, Target: callee, Value: unique}

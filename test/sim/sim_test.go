@@ -4,6 +4,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -11,21 +13,18 @@ import (
 
 	"github.com/beldi/beldi/backends"
 	"github.com/beldi/beldi/daal"
+	"github.com/beldi/beldi/intent"
 )
 
 var (
 	firstSeed = flag.Uint64("seed", 0, "first seed of TestSeeds; 0: by the clock")
-	seeds     = flag.Int("seeds", 300, "how many seeds TestSeeds runs for each kind of store")
+	seeds     = flag.Int("seeds", 700, "how many seeds TestSeeds runs for each kind of store")
 	full      = flag.Bool("full", false, "run all crash points, not a sample")
+	sample    = flag.Int("sample", 0, "without -full: which of the seven samples of crash points to run, from 1; 0: by the clock")
 	verbose   = flag.Bool("show", false, "print the trace of each run")
 )
 
 var scopes = []backends.Scope{backends.ScopeStore, backends.ScopePartition, backends.ScopeRow}
-
-// sample: without -full, one of so many crash points is run. Which ones, changes from run to run.
-const sample = 7
-
-var firstSample = uint64(time.Now().UnixNano()) >> 10
 
 // simulate runs what clients ask for and returns what is wrong with it.
 func simulate(t *testing.T, c Config, clients func(*World)) (w *World, err error) {
@@ -118,6 +117,32 @@ func tail(lines []string, n int) []string {
 	return lines[max(0, n-5):min(n+3, len(lines))]
 }
 
+// TestKeptSeeds runs the seeds that once found something, or find a planted bug.
+func TestKeptSeeds(t *testing.T) {
+	file, err := os.ReadFile("testdata/seeds.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(file)) {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		var name string
+		var seed uint64
+		if _, err := fmt.Sscan(line, &name, &seed); err != nil {
+			t.Fatalf("line %q: %v", line, err)
+		}
+		i := slices.IndexFunc(scopes, func(s backends.Scope) bool { return s.String() == name })
+		if i < 0 {
+			t.Fatalf("line %q: no such scope", line)
+		}
+		if _, err := simulate(t, chaos(seed, scopes[i]), random(3)); err != nil {
+			t.Errorf("%s: %v", line, err)
+		}
+	}
+}
+
 // TestSeeds runs new seeds: -seed N -seeds 1 repeats one.
 func TestSeeds(t *testing.T) {
 	first := *firstSeed
@@ -126,15 +151,63 @@ func TestSeeds(t *testing.T) {
 	}
 	for _, scope := range scopes {
 		t.Run(scope.String(), func(t *testing.T) {
-			calls := 0
+			calls, undecided := 0, 0
+			coverage := map[covered]int{}
 			for seed := first; seed < first+uint64(*seeds); seed++ {
 				w, err := simulate(t, chaos(seed, scope), random(3))
 				if err != nil {
 					t.Fatalf("seed %d (repeat: go test ./test/sim -run 'TestSeeds/%s' -seed %d -seeds 1 -show -v): %v", seed, scope, seed, err)
 				}
 				calls += w.calls
+				undecided += w.undecided
+				for c, n := range w.coverage {
+					coverage[c] += n
+				}
 			}
-			t.Logf("%d seeds from %d, %d calls", *seeds, first, calls)
+			t.Logf("%d seeds from %d, %d calls, %d cells undecided; faults that met each operation:\n%s", *seeds, first, calls, undecided, table(coverage))
+			if *seeds < enough {
+				return
+			}
+			for _, fault := range faults {
+				drawn := 0 // time, chance and ids are one kind here, or the test would fail by chance itself
+				for _, op := range operations {
+					n := coverage[covered{op, fault}]
+					if op == intent.OpNow || op == intent.OpRandom || op == intent.OpUUID {
+						drawn += n
+						n = drawn
+					}
+					if n == 0 && op != intent.OpNow && op != intent.OpRandom {
+						t.Errorf("no fault of kind %s met an operation of kind %s", fault, op)
+					}
+				}
+			}
 		})
 	}
+}
+
+// enough seeds that each fault meets each operation dozens of times.
+const enough = 300
+
+var (
+	operations = []intent.OpKind{
+		intent.OpRead, intent.OpWrite, intent.OpDelete, intent.OpCondWrite, intent.OpUpdate, intent.OpList, intent.OpInvoke, intent.OpStart, intent.OpAwait,
+		intent.OpBeginRecord, intent.OpEndRecord, intent.OpNow, intent.OpRandom, intent.OpUUID, intent.OpComplete,
+	}
+	faults = []string{Lose.String(), AppliedLost.String(), Late.String(), "crash", KillFunction.String(), "stop", "prune"}
+)
+
+// table writes how often each fault met each operation.
+func table(coverage map[covered]int) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%-10s", "")
+	for _, f := range faults {
+		fmt.Fprintf(&b, "%14s", f)
+	}
+	for _, op := range operations {
+		fmt.Fprintf(&b, "\n%-10s", op)
+		for _, f := range faults {
+			fmt.Fprintf(&b, "%14d", coverage[covered{op, f}])
+		}
+	}
+	return b.String()
 }
