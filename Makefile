@@ -34,14 +34,29 @@ demo: build .venv/.ready examples/trip/node_modules/.ready ## book 1,000 trips w
 # Packages whose interleavings matter.
 RACE := ./backends/... ./daal/... ./intent/... ./callback/... ./server/...
 
-.PHONY: test
-test: build deps ## all tests, of every language
+# One target for each suite, so that `make --keep-going test` runs the others when one fails.
+SUITES := test-go test-race test-model test-python test-node test-demo
+
+.PHONY: test $(SUITES)
+test: $(SUITES) ## all tests, of every language
+
+test-go: deps
 	$(GO) vet ./...
 	$(GO) test ./...
+
+test-race:
 	$(GO) test -race -short $(RACE)
+
+test-model:
 	cd docs/model && $(GO) vet ./... && $(GO) test ./...
+
+test-python: .venv/.ready
 	$(MAKE) -C clients/python test
+
+test-node: clients/node/node_modules/.ready
 	cd clients/node && $(NPM) test
+
+test-demo: build .venv/.ready examples/trip/node_modules/.ready
 	$(GO) run ./examples/trip/demo -requests 200
 
 .PHONY: test-full
