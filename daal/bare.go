@@ -12,30 +12,35 @@ import (
 //	b := cells.NewBatch(effects)
 //	defer b.Close()
 //	for {
-//		updates, outcomes, err := b.Build(ctx)
+//		updates, outcomes, err := b.Build(ctx, revision)
 //		… append the record's own updates, made with the outcomes, in front; Apply …
 //		Applied: b.Applied()
 //		Refused at one of b's updates: b.Refresh(index in b's updates, row); build again
 //	}
 //
-// A batch that is built again is another batch: its record needs another nonce.
+// A batch that is built again is another batch: it needs another revision, and its record another nonce.
+//
+// A revision of a bare cell is the name of the batch that made it, never used again. So a batch may be built over what another one, still on
+// its way, will have made of the cell: if that one is not applied, the revision is not there, and this one is refused. Batches that
+// increment the same cell therefore share a sync; with a counter for a revision each would have to wait for the one before.
 type Batch struct {
 	cells   *Cells
 	effects []Effect
-	unlock  func()
+	hot     []Address  // cells that conditions look at
 	plan    []cellPlan // in order of first appearance
-	fresh   map[Address]head
+	rev     int64
+	applied bool
 }
 
 // cellPlan is what a batch does to one cell. Its effects are merged into one update.
 type cellPlan struct {
 	at      Address
-	known   bool // value and revision are those in the store, by cache or read
+	known   bool // value and revision are as remembered or read
 	based   bool // the update asks for that revision
+	changes bool
 	value   Value
 	found   bool
 	rev     int64
-	changes int64
 }
 
 // NewBatch prepares a batch. Effects are applied in their order.
@@ -44,41 +49,40 @@ func (c *Cells) NewBatch(effects []Effect) *Batch {
 		panic("daal: Batch needs a store of one scope")
 	}
 	b := &Batch{cells: c, effects: effects}
-	var hot []Address
 	for i := range effects {
 		if effects[i].conditional() {
-			hot = append(hot, effects[i].At)
+			b.hot = append(b.hot, effects[i].At)
 		}
-	}
-	if hot != nil {
-		b.unlock = c.lock(hot)
 	}
 	return b
 }
 
 // Build makes the updates and the outcomes that they will have had, if they are applied. It reads cells that a condition needs and
-// that are not cached: one store call each.
-func (b *Batch) Build(ctx context.Context) (updates []backends.Update, outcomes []Outcome, err error) {
-	b.plan = b.plan[:0]
+// that are not remembered: one store call each. What it makes of the cells is remembered at once.
+func (b *Batch) Build(ctx context.Context, revision int64) (updates []backends.Update, outcomes []Outcome, err error) {
+	if b.hot != nil { // one builds at a time, so that each builds on the one before
+		unlock := b.cells.lock(b.hot)
+		defer unlock()
+	}
+	b.plan, b.rev = b.plan[:0], revision
 	outcomes = make([]Outcome, len(b.effects))
 	for i := range b.effects {
 		e := &b.effects[i]
 		p := b.find(e.At)
-		if e.conditional() && !p.known && p.changes == 0 {
-			h, err := b.head(ctx, e.At)
-			if err != nil {
-				return nil, nil, fmt.Errorf("daal: read %s: %w", e.At, err)
+		if e.conditional() && !p.changes {
+			if !p.known {
+				h, err := b.head(ctx, e.At)
+				if err != nil {
+					return nil, nil, fmt.Errorf("daal: read %s: %w", e.At, err)
+				}
+				p.known, p.value, p.found, p.rev = true, h.value, h.found, h.rev
 			}
-			p.known, p.value, p.found, p.rev = true, h.value, h.found, h.rev
-		}
-		if e.conditional() && p.known && p.changes == 0 {
 			p.based = true
 		}
 		s := judge(e, head{value: p.value, found: p.found, rev: p.rev})
 		outcomes[i] = s.outcome
 		if s.changes {
-			p.value, p.found = s.value, s.found
-			p.changes++
+			p.value, p.found, p.changes = s.value, s.found, true
 		}
 	}
 	updates = make([]backends.Update, len(b.plan))
@@ -89,8 +93,9 @@ func (b *Batch) Build(ctx context.Context) (updates []backends.Update, outcomes 
 		if p.based {
 			u.When = []backends.Cond{revisionIs(p.rev)}
 		}
-		if p.changes > 0 {
-			u.Do = append(valueChanges(p.value, p.found), backends.Change{Field: fRev, Add: p.changes})
+		if p.changes {
+			u.Do = append(valueChanges(p.value, p.found), backends.Change{Field: fRev, Set: backends.Int(revision)})
+			b.cells.cache.put(p.at, cached{head: head{value: p.value, found: p.found, rev: revision}})
 		}
 	}
 	return updates, outcomes, nil
@@ -107,9 +112,6 @@ func (b *Batch) find(a Address) *cellPlan {
 }
 
 func (b *Batch) head(ctx context.Context, a Address) (head, error) {
-	if h, ok := b.fresh[a]; ok {
-		return h, nil
-	}
 	if e, ok := b.cells.cache.get(a); ok {
 		return e.head, nil
 	}
@@ -118,33 +120,25 @@ func (b *Batch) head(ctx context.Context, a Address) (head, error) {
 
 // Refresh takes in what the store said of the cell of update i, which refused it.
 func (b *Batch) Refresh(i int, row backends.Row) {
-	if b.fresh == nil {
-		b.fresh = map[Address]head{}
-	}
-	b.fresh[b.plan[i].at] = headOf(row)
+	b.forget()
+	b.cells.cache.put(b.plan[i].at, cached{head: headOf(row)})
 }
 
-// Applied tells the cache that the batch, as last built, is in the store.
-func (b *Batch) Applied() {
+// Applied says that the batch, as last built, is in the store.
+func (b *Batch) Applied() { b.applied = true }
+
+// Close ends the use of the batch.
+func (b *Batch) Close() {
+	if !b.applied {
+		b.forget()
+	}
+}
+
+// forget drops what was remembered of the batch's cells before it was applied, as far as nobody has built on it.
+func (b *Batch) forget() {
 	for i := range b.plan {
-		p := &b.plan[i]
-		if p.based {
-			b.cells.cache.put(p.at, cached{head: head{value: p.value, found: p.found, rev: p.rev + p.changes}})
-		} else if p.changes > 0 {
-			// A blind write does not know its revision.
-			b.cells.cache.drop(p.at)
+		if p := &b.plan[i]; p.changes {
+			b.cells.cache.dropRevision(p.at, b.rev)
 		}
-	}
-}
-
-// Close releases the cells. Without Applied, what is remembered of them is forgotten: the batch may have been applied all the same.
-func (b *Batch) Close(applied bool) {
-	if !applied {
-		for i := range b.plan {
-			b.cells.cache.drop(b.plan[i].at)
-		}
-	}
-	if b.unlock != nil {
-		b.unlock()
 	}
 }

@@ -69,6 +69,16 @@ func (c *headCache) drop(a Address) {
 	}
 }
 
+// dropRevision forgets a cell if it is remembered with that revision.
+func (c *headCache) dropRevision(a Address, rev int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if old, ok := c.m[a]; ok && old.head.rev == rev {
+		c.bytes -= size(old)
+		delete(c.m, a)
+	}
+}
+
 // Conditional effects on one cell are serialised inside a sidecar: racing ones would refuse each other. Locks are channels, not
 // mutexes, so that a waiter can give up with its context and simulated time can pass while one waits.
 const lockStripes = 256

@@ -151,7 +151,7 @@ func (e *OtherOperation) Error() string {
 const (
 	fValue  = "v"
 	fType   = "t" // content type, absent for JSON
-	fRev    = "r" // bare, entries: counts changes of the value; rows: counts every update
+	fRev    = "r" // bare: names the batch that made the value; entries: counts changes of it; rows: counts every update
 	fFence  = "f"
 	fFrozen = "z"
 	fCount  = "n" // rows: entries in this row's log

@@ -55,9 +55,12 @@ func (a *Attempt) perform(ctx context.Context, c *commit) committed {
 	return a.performAppend(ctx, c)
 }
 
+// revision is the nonce of a batch as the revision of the cells that it changes: not 0, which is that of a cell never written.
+func revision(nonce uint64) int64 { return int64(nonce | 1) }
+
 // record makes the record of a commit.
-func (a *Attempt) record(c *commit, gen daal.Generation, outcomes []daal.Outcome) *record {
-	rec := &record{Kind: c.kind, Gen: gen, Nonce: a.rt.random(), Input: c.input(), Entries: c.entries, Result: c.result, Crashes: a.crashes}
+func (a *Attempt) record(c *commit, gen daal.Generation, nonce uint64, outcomes []daal.Outcome) *record {
+	rec := &record{Kind: c.kind, Gen: gen, Nonce: nonce, Input: c.input(), Entries: c.entries, Result: c.result, Crashes: a.crashes}
 	if len(c.effects) == 0 || len(outcomes) == 0 {
 		return rec
 	}
@@ -107,15 +110,15 @@ func (a *Attempt) performFused(ctx context.Context, c *commit) committed {
 		}
 	}
 	batch := a.rt.cells.NewBatch(cells)
-	applied := false
-	defer func() { batch.Close(applied) }()
+	defer batch.Close()
 
 	gen := c.gen
 	registered := make([]bool, len(c.effects)) // callees that are in the store already
 	sent := map[uint64]committed(nil)
 	wait := a.rt.backoff()
 	for {
-		cellUpdates, cellOutcomes, err := batch.Build(ctx)
+		nonce := a.rt.random()
+		cellUpdates, cellOutcomes, err := batch.Build(ctx, revision(nonce))
 		if err != nil {
 			if err := a.blocked(ctx, wait, err); err != nil {
 				return committed{err: err}
@@ -128,7 +131,7 @@ func (a *Attempt) performFused(ctx context.Context, c *commit) committed {
 				outcomes[i] = cellOutcomes[where[i]]
 			}
 		}
-		rec := a.record(c, gen, outcomes)
+		rec := a.record(c, gen, nonce, outcomes)
 		updates, next := appendUpdates(a.Instance, c.tip, rec, c.insert, a.rt.incarnation, false)
 		parts := make([]part, 2, len(updates)+len(cellUpdates)+4)
 		parts[1].kind = freePart
@@ -164,7 +167,6 @@ func (a *Attempt) performFused(ctx context.Context, c *commit) committed {
 		switch answer.Outcome {
 		case backends.Applied:
 			batch.Applied()
-			applied = true
 			a.unblocked()
 			return result
 		case backends.Unknown:
@@ -217,7 +219,7 @@ func (a *Attempt) performAppend(ctx context.Context, c *commit) committed {
 	if c.renewAbove > 0 {
 		gen = a.rt.clock.next(max(gen, c.renewAbove))
 	}
-	rec := a.record(c, gen, nil)
+	rec := a.record(c, gen, a.rt.random(), nil)
 	if c.insert != nil {
 		if err := a.rt.applyBlind(ctx, a, openUpdate(a.Instance, true)); err != nil {
 			return committed{err: err}

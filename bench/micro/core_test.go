@@ -15,10 +15,22 @@ import (
 	"github.com/beldi/beldi/intent"
 )
 
+// hot is a worker that answers an attempt by an update of the one cell that all share.
+type hot struct{ inline }
+
+func (hot) Run(a *intent.Attempt) {
+	a.Quiet = true
+	a.Submit([]intent.StepRequest{
+		{Step: "1", Op: intent.Op{Kind: intent.OpUpdate, Table: "t", Key: "hot", Expr: "found ? value + 1 : 1"}},
+		{Op: intent.Op{Kind: intent.OpComplete, Value: daal.JSON("true")}},
+	})
+}
+
 // inline is a worker that answers an attempt by n writes and its completion, in one message.
 type inline struct{ writes int }
 
 func (w inline) Run(a *intent.Attempt) {
+	a.Quiet = true
 	steps := make([]intent.StepRequest, 0, w.writes+1)
 	for n := range w.writes {
 		steps = append(steps, intent.StepRequest{Step: daal.Step(fmt.Sprint(n + 1)), Op: intent.Op{
@@ -29,7 +41,7 @@ func (w inline) Run(a *intent.Attempt) {
 func (inline) Answer(*intent.Attempt, daal.Step, intent.Outcome) {}
 func (inline) Cancel(*intent.Attempt, error)                     {}
 
-func benchmark(b *testing.B, store backends.Store, writes, clients int) {
+func benchmark(b *testing.B, store backends.Store, w intent.Worker, clients int) {
 	defer store.Close()
 	local := &callback.Local{}
 	rt, err := intent.New(store, intent.Options{Invoker: local})
@@ -38,7 +50,7 @@ func benchmark(b *testing.B, store backends.Store, writes, clients int) {
 	}
 	defer rt.Close()
 	local.Bind(rt)
-	if _, err := rt.Attach("s", []string{"f"}, 0, inline{writes}); err != nil {
+	if _, err := rt.Attach("s", []string{"f"}, 0, w); err != nil {
 		b.Fatal(err)
 	}
 	var n atomic.Int64
@@ -59,15 +71,23 @@ func BenchmarkInstance(b *testing.B) {
 	for _, writes := range []int{1, 10} {
 		for _, clients := range []int{2, 64} {
 			b.Run(fmt.Sprintf("memory/writes=%d/clients=%d", writes, clients), func(b *testing.B) {
-				benchmark(b, memory.New(memory.Options{}), writes, clients)
+				benchmark(b, memory.New(memory.Options{}), inline{writes}, clients)
 			})
 			b.Run(fmt.Sprintf("pebble/writes=%d/clients=%d", writes, clients), func(b *testing.B) {
 				s, err := pebble.Open(pebble.Options{Dir: b.TempDir()})
 				if err != nil {
 					b.Fatal(err)
 				}
-				benchmark(b, s, writes, clients)
+				benchmark(b, s, inline{writes}, clients)
 			})
 		}
 	}
+}
+
+func BenchmarkHotCell(b *testing.B) {
+	s, err := pebble.Open(pebble.Options{Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	benchmark(b, s, hot{}, 64)
 }
