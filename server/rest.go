@@ -12,6 +12,7 @@ import (
 	"net/textproto"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/grpc/codes"
@@ -71,7 +72,7 @@ func (s *Server) newGateway(ctx context.Context) (http.Handler, error) {
 		case !strings.HasPrefix(r.URL.Path, "/v1/"), r.URL.Path == "/v1/openapi.json":
 			pages.ServeHTTP(w, r)
 		default:
-			if f := s.admitHTTP(r); f != nil {
+			if f := s.admitHTTP(w, r); f != nil {
 				writeFault(w, f)
 				return
 			}
@@ -81,7 +82,7 @@ func (s *Server) newGateway(ctx context.Context) (http.Handler, error) {
 }
 
 // admitHTTP lets a request in: who asks, from where, and how much.
-func (s *Server) admitHTTP(r *http.Request) *fault {
+func (s *Server) admitHTTP(w http.ResponseWriter, r *http.Request) *fault {
 	if f := s.checkBearer(r.Header.Get("Authorization")); f != nil {
 		return f
 	}
@@ -93,7 +94,7 @@ func (s *Server) admitHTTP(r *http.Request) *fault {
 	if s.o.Token == "" && !isAddress(r.Host) {
 		return refuse(reasonNotAllowed, "host %q: without a token only localhost and IP addresses are served", r.Host)
 	}
-	return readBody(r)
+	return readBody(w, r)
 }
 
 func isAddress(host string) bool {
@@ -113,9 +114,20 @@ type body struct {
 
 func (*body) Close() error { return nil }
 
+// bodyLimit is how long a client may take to send a body.
+const bodyLimit = time.Minute
+
 // readBody reads the body before the gateway does, which could not tell TOO_LARGE from MALFORMED.
-func readBody(r *http.Request) *fault {
-	data, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxMessage))
+func readBody(w http.ResponseWriter, r *http.Request) *fault {
+	conn := http.NewResponseController(w)
+	err := conn.SetReadDeadline(time.Now().Add(bodyLimit))
+	var data []byte
+	if err == nil {
+		data, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxMessage))
+	}
+	if err == nil {
+		err = conn.SetReadDeadline(time.Time{})
+	}
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):

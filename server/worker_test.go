@@ -233,9 +233,7 @@ func TestNonDeterminism(t *testing.T) {
 	if e.GetReason() != "NON_DETERMINISM" || e.GetMetadata()["step"] != "1" || !strings.Contains(e.GetMetadata()["recorded"], "condWrite") {
 		t.Errorf("error %v", e)
 	}
-	if o := <-done; o.err == nil {
-		t.Errorf("output %q of a function that is not deterministic", o.output)
-	}
+	wantError(t, (<-done).err, codes.FailedPrecondition, "NON_DETERMINISM")
 }
 
 func TestHello(t *testing.T) {
