@@ -32,7 +32,7 @@ demo: build .venv/.ready examples/trip/node_modules/.ready ## book 1,000 trips w
 # --- test ---------------------------------------------------------------------------------------------------------
 
 # Packages whose interleavings matter.
-RACE := ./backends/... ./daal/... ./intent/... ./callback/... ./server/...
+RACE := ./backends/... ./daal/... ./intent/... ./callback/... ./server/... ./internal/wiring/... ./test/sim/...
 
 # One target for each suite, so that `make --keep-going test` runs the others when one fails.
 SUITES := test-go test-race test-model test-python test-node test-demo
