@@ -79,7 +79,7 @@ func TestMistakesOutsideTheFile(t *testing.T) {
 	env := func(name string) (string, bool) { return "fast", name == "BELDI_LEASE" }
 	_, err := Load(Source{Env: env, Flags: map[string]string{
 		"http":   "0.0.0.0:7400",
-		Services:      "hotel flight=nowhere#reserve pay=http://127.0.0.1:5000#charge",
+		Services: "hotel flight=nowhere#reserve pay=http://127.0.0.1:5000#charge",
 	}})
 	want := strings.TrimPrefix(`
 BELDI_LEASE: lease "fast" is no duration; want a duration between 1s and 10m, such as 10s
