@@ -175,7 +175,7 @@ func TestDeletedRowIsNotMadeAgain(t *testing.T) {
 	counts(t, stale, "", 3) // remembers row 1 as the tail
 	other := cells(s)
 	counts(t, other, "o", 4)
-	prune(t, other, 9, "0", "1", "2", "o0", "o1")
+	prune(t, other, 9, "0", "1", "2", "o0", "o1", "o2")
 	before := rows(t, s)
 	if fmt.Sprint(before) != "[0 3]" {
 		t.Fatalf("rows %v after the prune, want [0 3]", before)
