@@ -128,14 +128,20 @@ func (s *sidecar) stop() error {
 
 // startFailed says which flag helps.
 func startFailed(loaded *config.Loaded, err error) error {
-	const hint = "something else listens there; choose another address: --grpc, --http or --socket (port 0 takes any that is free)"
-	switch {
-	case errors.Is(err, pebble.ErrLocked):
+	if errors.Is(err, pebble.ErrLocked) {
 		return coded{err, exitLocked, "stop it, or choose another directory: --data DIR"}
-	case errors.Is(err, syscall.EADDRINUSE):
-		return coded{err, exitUsage, hint}
+	}
+	taken := func(flag string) error {
+		return coded{err, exitUsage, "something else listens there; choose another address: " + flag}
+	}
+	var op *net.OpError
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE) && errors.As(err, &op) && op.Addr.String() == loaded.GRPC:
+		return taken("--grpc 127.0.0.1:PORT (0 takes any that is free)")
+	case errors.Is(err, syscall.EADDRINUSE) && errors.As(err, &op) && op.Addr.String() == loaded.HTTP:
+		return taken("--http 127.0.0.1:PORT (0 takes any that is free)")
 	case loaded.Socket != "" && answers(context.Background(), "unix://"+loaded.Socket, loaded.Token):
-		return coded{err, exitUsage, hint}
+		return taken("--socket PATH")
 	}
 	return err
 }
