@@ -207,6 +207,9 @@ func (a *Attempt) observe(e *entry, op *Op) {
 	}
 }
 
+// maxPage bounds the bytes of a List's page: it goes into the journal. What is left out comes with the next page.
+const maxPage = 1 << 20
+
 func (a *Attempt) read(op *Op) (Outcome, error) {
 	if op.Kind == OpRead {
 		v, found, err := a.rt.cells.Read(a.ctx, daal.Address{Service: a.Function.Service, Table: op.Table, Key: op.Key})
@@ -214,7 +217,12 @@ func (a *Attempt) read(op *Op) (Outcome, error) {
 	}
 	list, next, err := a.rt.cells.List(a.ctx, a.Function.Service, op.Table, op.Key, op.After, op.Limit, op.Values)
 	o := Outcome{OK: true, Next: next}
+	bytes := 0
 	for i := range list {
+		if bytes += len(list[i].Address.Key) + len(list[i].Value.Data); bytes > maxPage && i > 0 {
+			o.Next = list[i-1].Address.Key
+			break
+		}
 		o.Entries = append(o.Entries, ListEntry{Key: list[i].Address.Key, Value: list[i].Value})
 	}
 	return o, err

@@ -20,6 +20,9 @@ type hlc struct {
 	now  func() time.Time
 }
 
+// systemClock is the clock of a sidecar that is not simulated.
+func systemClock() time.Time { return time.Now() }
+
 // logicalBits are the bits of a generation below the milliseconds.
 const logicalBits = 16
 
