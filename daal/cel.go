@@ -53,7 +53,6 @@ func newEnv(third string) func() (*cel.Env, error) {
 			cel.Variable("value", cel.DynType),
 			cel.Variable("found", cel.BoolType),
 			cel.Variable(third, cel.DynType),
-			cel.HomogeneousAggregateLiterals(),
 		)
 	})
 }
