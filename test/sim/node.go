@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"runtime"
 	"strings"
 	"time"
 
@@ -58,19 +59,40 @@ func (n *Node) boot() {
 	}()
 }
 
-// random is the sidecar's random source. It depends on the scheduler's step and nothing else: goroutines that run side by side between two steps would draw from
-// a stream in an order that no seed decides. So two draws of one step are equal; nonces of one step never meet in one journal.
+// random is the sidecar's random source. What a trace can show – pauses, results, the names of sidecars and callees – depends on the scheduler's step and nothing else: goroutines that
+// run side by side between two steps would draw from a stream in an order that no seed decides. All others are names, of records and revisions, which no trace shows and which
+// must be different.
 func (n *Node) random() uint64 {
 	h := fnv.New64a()
-	var b [24]byte
+	var b [32]byte
 	binary.BigEndian.PutUint64(b[:], n.w.Seed)
 	binary.BigEndian.PutUint64(b[8:], uint64(n.ID))
 	binary.BigEndian.PutUint64(b[16:], uint64(n.w.now()))
+	if !shown() {
+		binary.BigEndian.PutUint64(b[24:], n.w.names.Add(1))
+	}
 	h.Write(b[:])
 	x := h.Sum64()
 	x ^= x >> 29 // the low bits of FNV are poor, and jitter takes a remainder
 	x *= 0xbf58476d1ce4e5b9
 	return x ^ x>>32
+}
+
+// shown tells whether what is drawn now can be seen in the trace, by who draws it.
+func shown() bool {
+	var pc [8]uintptr
+	frames := runtime.CallersFrames(pc[:runtime.Callers(3, pc[:])])
+	for range 3 {
+		f, more := frames.Next()
+		switch f.Function[strings.LastIndexByte(f.Function, '.')+1:] {
+		case "New", "sleep", "Run", "Sweep", "draw", "submit", "callee":
+			return true
+		}
+		if !more {
+			break
+		}
+	}
+	return false
 }
 
 func (n *Node) attach(rt *intent.Runtime) {

@@ -149,6 +149,7 @@ func TestSeeds(t *testing.T) {
 	if first == 0 {
 		first = uint64(time.Now().UnixNano()) >> 10
 	}
+	total := map[covered]int{}
 	for _, scope := range scopes {
 		t.Run(scope.String(), func(t *testing.T) {
 			calls, undecided := 0, 0
@@ -165,23 +166,26 @@ func TestSeeds(t *testing.T) {
 				}
 			}
 			t.Logf("%d seeds from %d, %d calls, %d cells undecided; faults that met each operation:\n%s", *seeds, first, calls, undecided, table(coverage))
-			if *seeds < enough {
-				return
-			}
-			for _, fault := range faults {
-				drawn := 0 // time, chance and ids are one kind here, or the test would fail by chance itself
-				for _, op := range operations {
-					n := coverage[covered{op, fault}]
-					if op == intent.OpNow || op == intent.OpRandom || op == intent.OpUUID {
-						drawn += n
-						n = drawn
-					}
-					if n == 0 && op != intent.OpNow && op != intent.OpRandom {
-						t.Errorf("no fault of kind %s met an operation of kind %s", fault, op)
-					}
-				}
+			for c, n := range coverage {
+				total[c] += n
 			}
 		})
+	}
+	if *seeds < enough || t.Failed() {
+		return
+	}
+	for _, fault := range faults {
+		drawn := 0 // time, chance and ids are one kind here, and met often enough together
+		for _, op := range operations {
+			n := total[covered{op, fault}]
+			if op == intent.OpNow || op == intent.OpRandom || op == intent.OpUUID {
+				drawn += n
+				n = drawn
+			}
+			if n == 0 && op != intent.OpNow && op != intent.OpRandom {
+				t.Errorf("no fault of kind %s met an operation of kind %s", fault, op)
+			}
+		}
 	}
 }
 

@@ -105,6 +105,7 @@ type World struct {
 	rng   *rand.Rand
 	store *memory.Store
 	steps atomic.Int64
+	names atomic.Uint64
 	calls int
 	// callsToEnd is how many calls had been made when the last client was answered.
 	callsToEnd int
