@@ -315,6 +315,7 @@ func (w *world) outside() map[string]int {
 // gate is where a function says it is; it goes on when the handler returns.
 type gate struct {
 	Point, Wanted, Op, Error string
+	Token                    string // of an attempt by HTTP
 	Attempt                  int
 	Over                     bool // the function was told that the attempt is over
 }

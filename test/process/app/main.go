@@ -1,5 +1,5 @@
-// Command app is the functions that the process tests kill, stop and confuse: `app shop` or `app bank`. It finds the
-// sidecar by BELDI_ADDRESS, and what the tests want of it by APP_DIR.
+// Command app is the functions that the process tests kill, stop and confuse: `app shop`, `app bank`, or `app web`, which
+// does without SDK. It finds the sidecar by BELDI_ADDRESS or BELDI_URL, and what the tests want of it by APP_DIR.
 package main
 
 import (
@@ -14,12 +14,16 @@ import (
 )
 
 func main() {
-	services := map[string]func() *beldi.Service{"shop": shop, "bank": bank}
-	if len(os.Args) != 2 || services[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: app shop|bank")
+	programs := map[string]func() error{
+		"shop": func() error { return shop().Run(context.Background()) },
+		"bank": func() error { return bank().Run(context.Background()) },
+		"web":  web,
+	}
+	if len(os.Args) != 2 || programs[os.Args[1]] == nil {
+		fmt.Fprintln(os.Stderr, "usage: app shop|bank|web")
 		os.Exit(2)
 	}
-	if err := services[os.Args[1]]().Run(context.Background()); err != nil {
+	if err := programs[os.Args[1]](); err != nil {
 		fmt.Fprintln(os.Stderr, "app:", err)
 		os.Exit(1)
 	}

@@ -78,6 +78,7 @@ func step(ctx *beldi.Context, in stepsInput, g *gate, started beldi.Instance) (s
 // gate is a place where a test can hold a function. The function says where it is, and goes on when it is told to.
 type gate struct {
 	Point, Wanted, Op, Error string
+	Token                    string // of an attempt by HTTP
 	Attempt                  int
 	Over                     bool
 }
