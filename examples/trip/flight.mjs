@@ -21,7 +21,7 @@ flight.function("cancel", async (ctx, booking) => {
   const booked = await ctx.read("bookings", booking);
   if (!booked) return;
   ctx.delete("bookings", booking);
-  await ctx.update("seats", booked.flight, "{'city': value.city, 'price': value.price, 'free': dyn(value.free + 1)}");
+  await ctx.update("seats", booked.flight, "{'city': value.city, 'price': value.price, 'free': value.free + 1}");
 });
 
 flight.run();

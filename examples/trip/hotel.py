@@ -4,14 +4,13 @@ from beldi import Context, Service
 
 hotel = Service("hotel")
 
-# One step takes a room and says whether it did: `last` is the booking that took the latest one. CEL wants the values of
-# a map to be of one type; dyn() makes a number as dynamic as the rest.
+# One step takes a room and says whether it did: `last` is the booking that took the latest one.
 TAKE = """
 value.free < 1 ? value
-  : {'city': value.city, 'price': value.price, 'free': dyn(value.free - 1), 'last': input}
+  : {'city': value.city, 'price': value.price, 'free': value.free - 1, 'last': input}
 """
 GIVE_BACK = """
-{'city': value.city, 'price': value.price, 'free': dyn(value.free + 1), 'last': value.last}
+{'city': value.city, 'price': value.price, 'free': value.free + 1, 'last': value.last}
 """
 
 
