@@ -19,18 +19,19 @@ var suites = map[string][]string{
 	"daal": {"-test.run=."},
 }
 
-// bugs are all hooks of the core, with the suite that finds each and what it says.
+// bugs are all hooks of the core, with the suite that finds each and what it says. What only some hundred seeds find (ignore-fence, prune-without-fence, see
+// sim/testdata/seeds.txt) has a test of its own in daal.
 var bugs = []struct{ name, suite, says string }{
 	{"none", "sim", ""},
 	{"none", "daal", ""},
 	{"no-flush", "sim", `without faults`},
-	{"done-outside", "sim", `its journal says 2 times`},
+	{"done-outside", "sim", `its journal says 2 times|has two results`},
 	{"unknown-is-refused", "sim", `its journal says 0 times|was applied 2 times|without faults`},
-	{"step-by-number", "sim", `no attempt was found to have taken another path`},
+	{"step-by-number", "sim", `no attempt was found to have taken another path|of neither path`},
 	{"roll-over-forgets-fence", "daal", `the roll-over lost the fence`},
 	{"tip-by-position", "sim", `its journal says 2 times|no order of its operations|the client was told`},
-	{"ignore-fence", "sim", `was applied 2 times`},
-	{"prune-without-fence", "sim", `was applied 2 times`},
+	{"ignore-fence", "daal", `want fenced at`},
+	{"prune-without-fence", "daal", `want fenced at`},
 }
 
 func TestPlantedBugsAreFound(t *testing.T) {

@@ -238,7 +238,7 @@ func (w *World) ready() []*Call {
 func (w *World) decide(ready []*Call) {
 	chaos := w.chaos()
 	switch {
-	case len(w.late) > 0 && (w.chance(50) || w.settling && len(ready) == 0):
+	case len(w.late) > 0 && (w.chance(8) && !w.settling || len(ready) == 0):
 		i := w.rng.IntN(len(w.late))
 		f := w.late[i]
 		w.late = append(w.late[:i], w.late[i+1:]...)
@@ -289,6 +289,15 @@ func (w *World) settle() {
 			w.woken++
 		}
 		n.until = time.Now()
+	}
+	// What is covered is forgotten now, so that the fences must hold against what still comes.
+	for _, n := range w.Nodes {
+		if !n.dead && !n.paused {
+			for _, a := range w.cells {
+				go n.rt.PruneCell(context.Background(), a)
+			}
+			break
+		}
 	}
 }
 
