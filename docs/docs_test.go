@@ -31,6 +31,11 @@ func read(t *testing.T, file string) string {
 	return string(text)
 }
 
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
 // TestSettings: the table in operations.md is config.Settings.
 func TestSettings(t *testing.T) {
 	t.Setenv("XDG_RUNTIME_DIR", "$XDG_RUNTIME_DIR")
@@ -103,6 +108,16 @@ func TestLinks(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestPaths: files that the page on architecture names are there.
+func TestPaths(t *testing.T) {
+	for _, m := range regexp.MustCompile("`([a-z]+/[a-z0-9_./-]*)`").FindAllStringSubmatch(read(t, "../ARCHITECTURE.md"), -1) {
+		// Rooms of a room (`memory/` of `backends/`) are named without it.
+		if nested, err := filepath.Glob("../*/" + m[1]); err != nil || !exists("../"+m[1]) && len(nested) == 0 {
+			t.Errorf("ARCHITECTURE.md: %s is not there", m[1])
+		}
 	}
 }
 
