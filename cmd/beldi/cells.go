@@ -73,7 +73,7 @@ type cellsPutCmd struct {
 	cellName
 	Value  string `arg:"" optional:"" help:"JSON, @FILE, or - for standard input."`
 	Delete bool   `help:"Delete the cell."`
-	Key_   string `name:"idempotency-key" help:"Asking again with the same key and value changes nothing." placeholder:"KEY"`
+	Repeat string `name:"idempotency-key" help:"Asking again with the same key and value changes nothing." placeholder:"KEY"`
 }
 
 func (c *cellsPutCmd) Run(e *env) error {
@@ -93,7 +93,7 @@ func (c *cellsPutCmd) Run(e *env) error {
 		return err
 	}
 	defer conn.Close()
-	_, err = beldiv1.NewAdminClient(conn).PutCells(e.ctx, &beldiv1.PutCellsRequest{Cells: []*beldiv1.Cell{cell}, IdempotencyKey: c.Key_})
+	_, err = beldiv1.NewAdminClient(conn).PutCells(e.ctx, &beldiv1.PutCellsRequest{Cells: []*beldiv1.Cell{cell}, IdempotencyKey: c.Repeat})
 	if err != nil {
 		return failed("put cell "+c.String(), err)
 	}
