@@ -169,6 +169,8 @@ type Update struct {
 	When   []Cond
 	Do     []Change
 	Delete bool // the row goes; Do is empty
+	// Replace: Do is all that the row holds afterwards. Without conditions, the store need not look at the row.
+	Replace bool
 }
 
 // Judge returns whether all conditions hold.
@@ -297,6 +299,9 @@ func ApplyChanges(r Row, u *Update) Row {
 	}
 	if len(u.Do) == 0 {
 		return r
+	}
+	if u.Replace {
+		r = nil
 	}
 	out := make(Row, len(r), len(r)+len(u.Do))
 	copy(out, r)

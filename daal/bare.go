@@ -94,8 +94,14 @@ func (b *Batch) Build(ctx context.Context, revision int64) (updates []backends.U
 			u.When = []backends.Cond{revisionIs(p.rev)}
 		}
 		if p.changes {
+			u.Replace = true // value, type and revision are all that a bare cell has
 			u.Do = append(valueChanges(p.value, p.found), backends.Change{Field: fRev, Set: backends.Int(revision)})
-			b.cells.cache.put(p.at, cached{head: head{value: p.value, found: p.found, rev: revision}})
+			e := cached{head: head{value: p.value, found: p.found, rev: revision}}
+			if p.based {
+				b.cells.cache.put(p.at, e)
+			} else { // nobody has asked for it with a condition: not worth a place of its own
+				b.cells.cache.update(p.at, e)
+			}
 		}
 	}
 	return updates, outcomes, nil

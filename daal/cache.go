@@ -24,7 +24,7 @@ type headCache struct {
 }
 
 // cellOverhead is about what an entry costs beside its value.
-const cellOverhead = 200
+const cellOverhead = 400
 
 func (c *headCache) init(limit int) { c.m, c.limit = map[Address]cached{}, limit }
 
@@ -57,6 +57,16 @@ func (c *headCache) put(a Address, e cached) {
 		}
 		c.bytes -= size(old)
 		delete(c.m, b)
+	}
+}
+
+// update puts e in the place of what is remembered of the cell, if anything is.
+func (c *headCache) update(a Address, e cached) {
+	c.mu.Lock()
+	_, ok := c.m[a]
+	c.mu.Unlock()
+	if ok {
+		c.put(a, e)
 	}
 }
 

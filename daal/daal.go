@@ -49,7 +49,7 @@ type Options struct {
 	// RowCapacity is how many log entries a row takes before the cell rolls over (LayoutRows). Default 64: a write is
 	// billed by the whole row.
 	RowCapacity int
-	// CacheBytes bounds the cache of heads. Default 8 MiB.
+	// CacheBytes bounds the cache of heads. Default 4 MiB.
 	CacheBytes int
 }
 
@@ -68,7 +68,7 @@ func New(store backends.Store, o Options) *Cells {
 		o.RowCapacity = 64
 	}
 	if o.CacheBytes == 0 {
-		o.CacheBytes = 8 << 20
+		o.CacheBytes = 4 << 20
 	}
 	c := &Cells{store: store, capacity: int64(o.RowCapacity)}
 	switch store.Capabilities().Scope {

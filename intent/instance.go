@@ -77,23 +77,31 @@ func (i *instance) unblocked() { i.unblock() }
 
 // wait waits for the instance's end.
 func (i *instance) wait(ctx context.Context) (Result, error) {
+	if err := i.waitFor(ctx, i.done); err != nil {
+		return Result{}, err
+	}
+	return i.result, i.err
+}
+
+// waitFor waits until done is closed, but not for a store that does not answer.
+func (i *instance) waitFor(ctx context.Context, done <-chan struct{}) error {
 	i.mu.Lock()
 	stuck := i.stuck
 	i.mu.Unlock()
 	select {
-	case <-i.done:
-		return i.result, i.err
+	case <-done:
+		return nil
 	case <-stuck:
 		i.mu.Lock()
 		defer i.mu.Unlock()
-		return Result{}, fmt.Errorf("%w: %w", ErrStore, i.cause)
+		return fmt.Errorf("%w: %w", ErrStore, i.cause)
 	case <-i.rt.ctx.Done():
-		return Result{}, ErrClosing
+		return ErrClosing
 	case <-ctx.Done():
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return Result{}, ErrInvokeWait
+			return ErrInvokeWait
 		}
-		return Result{}, ctx.Err()
+		return ctx.Err()
 	}
 }
 

@@ -258,8 +258,8 @@ func appendUpdates(id daal.InstanceID, at tip, rec *record, g *Registration, own
 		row.Do = append(row.Do, backends.Change{Field: fAdmitted, Set: backends.Int(1)})
 	}
 	return []backends.Update{row, {
-		Key: recordKey(id, next.Pos),
-		Do:  []backends.Change{{Field: fRecord, Set: backends.Bytes(rec.encode())}},
+		Key: recordKey(id, next.Pos), Replace: true,
+		Do: []backends.Change{{Field: fRecord, Set: backends.Bytes(rec.encode())}},
 	}}, next
 }
 
@@ -278,7 +278,7 @@ func stateAfter(rec *record) State {
 
 func openUpdate(id daal.InstanceID, open bool) backends.Update {
 	if open {
-		return backends.Update{Key: openKey(id), Do: []backends.Change{{Field: fState, Set: backends.Int(1)}}}
+		return backends.Update{Key: openKey(id), Replace: true, Do: []backends.Change{{Field: fState, Set: backends.Int(1)}}}
 	}
 	return backends.Update{Key: openKey(id), Delete: true}
 }

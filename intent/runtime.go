@@ -292,16 +292,35 @@ func (r *Runtime) enter(i *instance) (in *instance, made bool) {
 	return i, true
 }
 
-// insert registers an instance before it runs (Start): its row, with an attempt record that its first attempt takes up.
+// insert registers an instance before it runs (Start): its row, with an attempt record that its first attempt takes up. It goes on when
+// the caller has left: a row that got in nevertheless would have nobody who runs it.
 func (r *Runtime) insert(ctx context.Context, i *instance) error {
-	at, err := r.insertRow(ctx, i)
+	var failed error
+	inserted := make(chan struct{})
+	r.spawn(func() {
+		defer close(inserted)
+		failed = r.insertNow(i)
+	})
+	if err := i.waitFor(ctx, inserted); err != nil {
+		return err
+	}
+	return failed
+}
+
+func (r *Runtime) insertNow(i *instance) error {
+	at, err := r.insertRow(r.ctx, i)
 	for errors.Is(err, errWithdrawn) {
-		at, err = r.insertRow(ctx, i)
+		at, err = r.insertRow(r.ctx, i)
 	}
 	switch {
 	case err != nil:
-		r.end(i, Result{}, fmt.Errorf("%w: %w", ErrStore, err))
-		return fmt.Errorf("%w: %w", ErrStore, err)
+		if r.ctx.Err() != nil {
+			err = ErrClosing
+		} else {
+			err = fmt.Errorf("%w: %w", ErrStore, err)
+		}
+		r.end(i, Result{}, err)
+		return err
 	case at == tip{}: // another sidecar was faster
 		r.spawn(func() { r.follow(i) })
 		return nil

@@ -158,15 +158,17 @@ type group struct {
 }
 
 type groupRow struct {
-	key   string
-	row   backends.Row
-	dirty bool // differs from pebble's
+	key    string
+	row    backends.Row
+	loaded bool // row is pebble's, or a batch's; else nobody has had to look yet
+	dirty  bool // differs from pebble's
 }
 
 type undoRow struct {
-	at    int
-	row   backends.Row
-	dirty bool
+	at     int
+	row    backends.Row
+	loaded bool
+	dirty  bool
 }
 
 func newGroup(s *Store) *group {
@@ -178,7 +180,8 @@ func (g *group) judge(batch []backends.Update) backends.Answer {
 	g.undo = g.undo[:0]
 	for i := range batch {
 		u := &batch[i]
-		at, err := g.find(u.Key)
+		blind := len(u.When) == 0 && (u.Replace || u.Delete)
+		at, err := g.find(u.Key, !blind)
 		if err != nil {
 			g.rollBack()
 			return unknown(batch, fmt.Errorf("read %s: %w", u.Key, err))
@@ -192,8 +195,8 @@ func (g *group) judge(batch []backends.Update) backends.Answer {
 		if len(u.Do) == 0 && !u.Delete {
 			continue
 		}
-		g.undo = append(g.undo, undoRow{at, r.row, r.dirty})
-		r.row, r.dirty = backends.ApplyChanges(r.row, u), true
+		g.undo = append(g.undo, undoRow{at, r.row, r.loaded, r.dirty})
+		r.row, r.loaded, r.dirty = backends.ApplyChanges(r.row, u), true, true
 		g.bytes += rowSize(r.row)
 	}
 	g.dirty = g.dirty || len(g.undo) > 0
@@ -203,27 +206,32 @@ func (g *group) judge(batch []backends.Update) backends.Answer {
 func (g *group) rollBack() {
 	for i := len(g.undo) - 1; i >= 0; i-- {
 		u := g.undo[i]
-		g.rows[u.at].row, g.rows[u.at].dirty = u.row, u.dirty
+		r := &g.rows[u.at]
+		r.row, r.loaded, r.dirty = u.row, u.loaded, u.dirty
 	}
 }
 
-// find returns where the row is in g.rows, and reads it if no batch of the group has looked at it.
-func (g *group) find(k backends.Key) (int, error) {
+// find returns where the row is in g.rows. With look set it is read, if no batch of the group has looked at it.
+func (g *group) find(k backends.Key, look bool) (int, error) {
 	key := encodeKey(k)
-	if at, ok := g.at[string(key)]; ok {
+	at, ok := g.at[string(key)]
+	if !ok {
+		at = len(g.rows)
+		r := groupRow{key: string(key)}
+		g.at[r.key] = at
+		g.rows = append(g.rows, r)
+	}
+	r := &g.rows[at]
+	if r.loaded || !look {
 		return at, nil
 	}
-	row, ok := g.store.recent.get(key)
-	if !ok {
-		var err error
-		if row, err = g.load(key); err != nil {
-			return 0, err
-		}
+	if r.row, r.loaded = g.store.recent.get(key); r.loaded {
+		return at, nil
 	}
-	r := groupRow{key: string(key), row: row}
-	g.at[r.key] = len(g.rows)
-	g.rows = append(g.rows, r)
-	return len(g.rows) - 1, nil
+	var err error
+	r.row, err = g.load(key)
+	r.loaded = err == nil
+	return at, err
 }
 
 // load reads a row from pebble. One iterator serves the group: to make one costs as much as several looks.

@@ -38,6 +38,9 @@ func (r *recent) put(rows []groupRow) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, row := range rows {
+		if !row.loaded {
+			continue // looked at by none, changed by a batch that was refused
+		}
 		if r.young == nil {
 			r.young = map[string]backends.Row{}
 		}

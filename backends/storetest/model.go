@@ -150,6 +150,7 @@ func drawUpdate(rt *rapid.T, k backends.Key) backends.Update {
 		u.Delete = true
 		return u
 	}
+	u.Replace = rapid.Bool().Draw(rt, "replace")
 	for _, name := range []string{"n", "b", "#1", "m"} {
 		c := backends.Change{Field: name}
 		switch rapid.SampledFrom([]string{"keep", "int", "add or bytes", "remove"}).Draw(rt, name) {

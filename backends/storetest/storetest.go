@@ -46,6 +46,7 @@ func Run(t *testing.T, open func(t *testing.T) backends.Store, options ...Option
 		{"Values", testValues},
 		{"Delete", testDelete},
 		{"Refused", testRefused},
+		{"Replace", testReplace},
 		{"BatchOrder", testBatchOrder},
 		{"SameRowTwice", testSameRowTwice},
 		{"TooWide", testTooWide},

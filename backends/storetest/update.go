@@ -184,6 +184,28 @@ func testRefused(_ *testing.T, e *env) {
 }
 
 // testBatchOrder tests that each partition-wide or store-wide batch is applied whole, deletions too.
+// testReplace tests that a replaced row holds what the update says and nothing else, also for who looks at it next in the same batch,
+// and that a batch that is refused later leaves it as it was.
+func testReplace(_ *testing.T, e *env) {
+	k, other := e.key("replace", "a"), e.key("replace", "b")
+	e.apply(backends.Update{Key: k, Do: []backends.Change{{Field: "old", Set: backends.Int(1)}, {Field: "n", Set: backends.Int(7)}}})
+	replace := backends.Update{Key: k, Replace: true, Do: []backends.Change{{Field: "n", Add: 2}}}
+	e.apply(replace)
+	e.wantRow(k, int1(2))
+	add := backends.Update{Key: k, When: when(backends.Equal, "n", backends.Int(2)), Do: []backends.Change{{Field: "n", Add: 1}}}
+	want := int1(2)
+	if e.fits(replace, add) {
+		e.apply(replace, add)
+		want = int1(3)
+		e.wantRow(k, want)
+	}
+	refused := backends.Update{Key: other, When: when(backends.Exists, "", backends.Value{}), Do: []backends.Change{{Field: "n", Add: 1}}}
+	if e.fits(replace, refused) {
+		e.refuse(1, nil, replace, refused)
+		e.wantRow(k, want)
+	}
+}
+
 func testBatchOrder(_ *testing.T, e *env) {
 	var batch []backends.Update
 	for i := range 20 {
