@@ -83,6 +83,16 @@ func (i *instance) wait(ctx context.Context) (Result, error) {
 	return i.result, i.err
 }
 
+// inTheWay is the store's error while it does not answer this instance, or nil.
+func (i *instance) inTheWay() error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if !i.isStuck {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", ErrStore, i.cause)
+}
+
 // waitFor waits until done is closed, but not for a store that does not answer.
 func (i *instance) waitFor(ctx context.Context, done <-chan struct{}) error {
 	i.mu.Lock()

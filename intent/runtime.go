@@ -374,6 +374,9 @@ func (r *Runtime) settle(ctx context.Context, i *instance) error {
 		if row != nil {
 			return nil
 		}
+		if err := i.inTheWay(); err != nil {
+			return err
+		}
 		if a != nil {
 			a.tell(func(m *machine) { m.eager = true })
 		}
