@@ -132,7 +132,7 @@ func TestCrashReplays(t *testing.T) {
 	wantOutput(t, done, "null")
 }
 
-// A page over what a message holds is refused; it would end the stream, and the next attempt's as well.
+// A page ends before it is too large for a message, which would end the stream, and that of the next attempt as well.
 func TestLargeList(t *testing.T) {
 	s := start(t)
 	w := s.worker("f")
