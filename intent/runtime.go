@@ -236,7 +236,7 @@ func (r *Runtime) submit(ctx context.Context, req *Request, durable bool) (*inst
 			return nil, fmt.Errorf("%w: %w", ErrStore, err)
 		}
 		if row != nil {
-			if !bytes.Equal(row.digest, digestValue(req.Input)) {
+			if row.Function != req.Function || !bytes.Equal(row.digest, digestValue(req.Input)) {
 				return nil, ErrKeyReused
 			}
 			return r.join(row, req), nil
