@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/beldi/beldi/backends"
 	"github.com/beldi/beldi/daal"
 	"github.com/beldi/beldi/intent"
@@ -215,3 +217,5 @@ func table(coverage map[covered]int) string {
 	}
 	return b.String()
 }
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
