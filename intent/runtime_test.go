@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -374,9 +375,9 @@ func TestJoining(t *testing.T) {
 // H13: a function that crashes every time is given up, says why, and its effects stand once.
 func TestParkedAfterMaxAttempts(t *testing.T) {
 	each(t, func(t *testing.T, s backends.Store) {
-		runs := 0
+		var runs atomic.Int32
 		sc := start(t, s, map[string]code{"f": func(c *call) (daal.Value, *intent.Failure) {
-			runs++
+			runs.Add(1)
 			c.add("n")
 			c.crash("boom")
 			return daal.Value{}, nil
@@ -386,8 +387,8 @@ func TestParkedAfterMaxAttempts(t *testing.T) {
 				t.Fatalf("result %s, want that it was given up, and why", got)
 			}
 		}
-		if runs != 3 {
-			t.Errorf("%d attempts, want 3", runs)
+		if runs.Load() != 3 {
+			t.Errorf("%d attempts, want 3", runs.Load())
 		}
 		wantCell(t, s, "n", "1")
 		d, err := sc.Instance(t.Context(), "i")
@@ -400,10 +401,10 @@ func TestParkedAfterMaxAttempts(t *testing.T) {
 // An attempt that computes too long is ended; the next one goes on from what was recorded.
 func TestAttemptTimeout(t *testing.T) {
 	each(t, func(t *testing.T, s backends.Store) {
-		runs := 0
+		var runs atomic.Int32
 		sc := start(t, s, map[string]code{"f": func(c *call) (daal.Value, *intent.Failure) {
 			v := c.add("n").Value
-			if runs++; runs == 1 {
+			if runs.Add(1) == 1 {
 				c.hang()
 			}
 			return v, nil
@@ -412,8 +413,8 @@ func TestAttemptTimeout(t *testing.T) {
 		defer cancel()
 		go sc.Run(ctx)
 		begin := time.Now()
-		if got := sc.invoke("i", "f"); got != "1" || runs != 2 {
-			t.Errorf("result %s after %d runs", got, runs)
+		if got := sc.invoke("i", "f"); got != "1" || runs.Load() != 2 {
+			t.Errorf("result %s after %d runs", got, runs.Load())
 		}
 		if d := time.Since(begin); d < time.Minute || d > 2*time.Minute {
 			t.Errorf("ended after %s, want about a minute", d)
@@ -425,10 +426,10 @@ func TestAttemptTimeout(t *testing.T) {
 // A worker that is lost: its attempts run again on the next one, at once, and what was recorded is not done again.
 func TestLostWorkerIsReplaced(t *testing.T) {
 	each(t, func(t *testing.T, s backends.Store) {
-		runs := 0
+		var runs atomic.Int32
 		fs := map[string]code{"f": func(c *call) (daal.Value, *intent.Failure) {
 			v := c.add("n").Value
-			if runs++; runs == 1 {
+			if runs.Add(1) == 1 {
 				c.hang()
 			}
 			return v, nil
@@ -440,8 +441,8 @@ func TestLostWorkerIsReplaced(t *testing.T) {
 		sc.p.kill()
 		sc.at.Detach()
 		sc.attach(t, fs)
-		if got := <-result; got != "1" || runs != 2 {
-			t.Errorf("result %s after %d runs", got, runs)
+		if got := <-result; got != "1" || runs.Load() != 2 {
+			t.Errorf("result %s after %d runs", got, runs.Load())
 		}
 		wantCell(t, s, "n", "1")
 	})
