@@ -183,11 +183,20 @@ func (r *Runtime) Close() error {
 
 // Invoke runs an instance, or joins the one of that id, and waits for its result.
 func (r *Runtime) Invoke(ctx context.Context, req Request) (Result, error) {
-	i, err := r.submit(ctx, &req, false)
-	if err != nil {
-		return Result{}, err
+	for pause := r.backoff(); ; {
+		i, err := r.submit(ctx, &req, false)
+		if err != nil {
+			return Result{}, err
+		}
+		result, err := i.wait(ctx)
+		if !errors.Is(err, ErrNoSuchInstance) {
+			return result, err
+		}
+		// It was joined as its row was withdrawn. A request never ends so: it is registered anew.
+		if err := pause.sleep(ctx); err != nil {
+			return Result{}, ErrInvokeWait
+		}
 	}
-	return i.wait(ctx)
 }
 
 // Start makes an instance durable, and returns while it runs.
@@ -262,7 +271,7 @@ func (r *Runtime) submit(ctx context.Context, req *Request, durable bool) (*inst
 			return i, nil
 		}
 	}
-	if !i.asks(req) {
+	if !i.take(req) {
 		return nil, ErrKeyReused
 	}
 	if durable {
@@ -271,14 +280,20 @@ func (r *Runtime) submit(ctx context.Context, req *Request, durable bool) (*inst
 	return i, nil
 }
 
-// asks returns whether the instance is what the request asks for.
-func (i *instance) asks(req *Request) bool {
+// take joins a request to the instance, if that is what it asks for. Should the instance's row be withdrawn (R11), the request is still here.
+func (i *instance) take(req *Request) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	same := i.Function == req.Function
 	if i.digest != nil {
-		return i.Function == req.Function && bytes.Equal(i.digest, digestValue(req.Input))
+		same = same && bytes.Equal(i.digest, digestValue(req.Input))
+	} else {
+		same = same && i.Input.Type == req.Input.Type && bytes.Equal(i.Input.Data, req.Input.Data)
 	}
-	return i.Function == req.Function && i.Input.Type == req.Input.Type && bytes.Equal(i.Input.Data, req.Input.Data)
+	if same && i.Caller == "" {
+		i.Input, i.request = req.Input, true
+	}
+	return same
 }
 
 // enter puts an instance into the table, or returns the one that is there.
