@@ -56,7 +56,12 @@ func (a *Attempt) perform(ctx context.Context, c *commit) committed {
 }
 
 // revision is the nonce of a batch as the revision of the cells that it changes: not 0, which is that of a cell never written.
-func revision(nonce uint64) int64 { return int64(nonce | 1) }
+func revision(nonce uint64) int64 {
+	if nonce == 0 {
+		nonce = 1
+	}
+	return int64(nonce)
+}
 
 // record makes the record of a commit.
 func (a *Attempt) record(c *commit, gen daal.Generation, nonce uint64, outcomes []daal.Outcome) *record {

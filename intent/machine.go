@@ -239,8 +239,10 @@ func (m *machine) step(req *StepRequest, draw func(OpKind) daal.Value) {
 			m.accept(e, acceptedBefore)
 			return
 		case OpInvoke:
+			// It is registered; its result is an observation (R13).
 			e.Outcome = &Outcome{Instance: old.Outcome.Instance}
-			m.do(action{kind: actWait, entry: e, op: op})
+			m.held = append(m.held, observation{e, op, m.issued})
+			m.release()
 			return
 		}
 	}
@@ -333,9 +335,12 @@ func (m *machine) release() {
 			continue
 		}
 		kind := actObserve
-		if o.op.Kind == OpAwait {
+		switch o.op.Kind {
+		case OpAwait:
 			kind = actWait
 			o.entry.Outcome = &Outcome{Instance: o.op.Instance}
+		case OpInvoke:
+			kind = actWait
 		}
 		m.do(action{kind: kind, entry: o.entry, op: o.op})
 	}
