@@ -40,9 +40,10 @@ SUITES := test-go test-race test-model test-python test-node test-demo
 .PHONY: test $(SUITES)
 test: $(SUITES) ## all tests, of every language
 
+# Not from the cache: it does not know of the binaries, SDKs and seeds that tests depend on.
 test-go: deps
 	$(GO) vet ./...
-	$(GO) test ./...
+	$(GO) test -count 1 ./...
 
 # The detector makes goroutines take turns at random, so that a seed does not repeat a simulation.
 test-race:
