@@ -248,7 +248,11 @@ func (r *Runtime) submit(ctx context.Context, req *Request, durable bool) (*inst
 			if row.Function != req.Function || !bytes.Equal(row.digest, digestValue(req.Input)) {
 				return nil, ErrKeyReused
 			}
-			return r.join(row, req), nil
+			i := r.join(row, req)
+			if durable {
+				return i, r.settle(ctx, i)
+			}
+			return i, nil
 		}
 	}
 	if i == nil {
@@ -375,7 +379,7 @@ func (r *Runtime) insertRow(ctx context.Context, i *instance) (tip, error) {
 	return at, err
 }
 
-// settle waits until an instance that is under way here is in the store: its first append was not asked for by this caller.
+// settle waits until an instance that this caller did not insert is in the store to stay.
 func (r *Runtime) settle(ctx context.Context, i *instance) error {
 	for wait := r.backoff(); ; {
 		i.mu.Lock()
@@ -387,7 +391,15 @@ func (r *Runtime) settle(ctx context.Context, i *instance) error {
 			return fmt.Errorf("%w: %w", ErrStore, err)
 		}
 		if row != nil {
-			return nil
+			// Who inserted it may be gone, and its row be withdrawn: it counts when it is admitted.
+			if r.cells.Layout() == daal.LayoutBare {
+				return nil
+			}
+			g := row.Registration
+			g.at = row.tip
+			if _, err := r.admit(ctx, i, &g); !errors.Is(err, errWithdrawn) {
+				return err
+			}
 		}
 		if err := i.inTheWay(); err != nil {
 			return err
