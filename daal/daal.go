@@ -386,7 +386,8 @@ func (c *Cells) list(ctx context.Context, r backends.Range, limit int, values bo
 			}
 		}
 		if len(page) < r.Limit {
-			return list, "", flush()
+			err := flush() // it adds to list
+			return list, "", err
 		}
 		r.After = page[len(page)-1].Key
 	}
